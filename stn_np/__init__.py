@@ -1,0 +1,23 @@
+"""Spatial Transformer Networks (Jaderberg et al. 2015) from scratch in NumPy and CuPy.
+
+Every differentiable thing is a callable that returns its value and its pullback::
+
+    grid, grid_backward = stn_np.affine_grid(theta, (H, W))
+    V, sample_backward = stn_np.grid_sample(U, grid)
+    dU, dgrid = sample_backward(dV)
+    dtheta = grid_backward(dgrid)
+"""
+
+from stn_np import transforms
+from stn_np.sampling import grid_sample
+from stn_np.transformer import SpatialTransformer
+from stn_np.transforms import affine_grid
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SpatialTransformer",
+    "affine_grid",
+    "grid_sample",
+    "transforms",
+]

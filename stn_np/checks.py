@@ -1,0 +1,96 @@
+"""Checks of arguments. Each message names the argument, what was expected, and what came."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from stn_np.backend import Array, array_module
+
+
+def check_array(name: str, x: object, shape: tuple[str | int, ...]) -> None:
+    """X must be a floating-point array whose axes match `shape`.
+
+    Parameters
+    ----------
+    name
+        The argument's name, for the message.
+    x
+        What came.
+    shape
+        One entry an axis: a letter stands for any length, a number for exactly that length.
+
+    Raises
+    ------
+    TypeError
+        If x is no array, or not of a floating-point dtype.
+    ValueError
+        If the rank or a fixed length differs.
+    """
+    array_module(**{name: x})
+    check_shape(name, x, shape)
+    check_floating(name, x)
+
+
+def check_shape(name: str, x: Any, shape: tuple[str | int, ...]) -> None:
+    """The rank and the lengths given as numbers must agree (see `check_array`)."""
+    fits = x.ndim == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, x.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name}: expected shape {format_shape(shape)}, got {format_shape(x.shape)}")
+
+
+def check_floating(name: str, x: Any) -> None:
+    """X must have a real floating-point dtype."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: expected a floating-point dtype, got {x.dtype}")
+
+
+def check_gradient(name: str, dy: object, y: Array) -> None:
+    """An upstream gradient must be a floating-point array with exactly the shape of its output y.
+
+    No broadcasting: a gradient that broadcasts is nearly always a mistake that trains badly.
+    """
+    array_module(**{name: dy, f"the output that {name} belongs to": y})
+    check_array(name, dy, y.shape)
+
+
+def check_same_dtype(**arrays: Array) -> None:
+    """All arrays must have one dtype, as PyTorch demands too: nothing is converted behind the back."""
+    if len({x.dtype for x in arrays.values()}) > 1:
+        came = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
+        raise TypeError(f"expected arguments of one dtype, got {came}")
+
+
+def check_choice(name: str, value: object, known: Iterable[str]) -> None:
+    """Value must be one of the known names; the nearest one is suggested."""
+    names = list(known)
+    if value in names:
+        return
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}: expected one of {', '.join(map(repr, names))}, got {value!r}{hint}")
+
+
+def check_size(name: str, value: object, minimum: int = 1) -> None:
+    """Value must be a whole number of at least `minimum` (a bool is not one)."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole:
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    if value.__index__() < minimum:  # type: ignore[attr-defined]
+        raise ValueError(f"{name}: expected at least {minimum}, got {value!r}")
+
+
+def check_size_pair(name: str, value: object) -> None:
+    """Value must be a pair (height, width) of positive whole numbers."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{name}: expected a pair (height, width), got {value!r}")
+    for size in value:
+        check_size(name, size)
+
+
+def format_shape(shape: tuple[str | int, ...]) -> str:
+    """(N, C, 28, 28) without the quotes that Python would print round the letters."""
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"

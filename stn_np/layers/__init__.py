@@ -1,0 +1,26 @@
+"""Layers of the localisation and classification nets, each with its explicit backward pass."""
+
+from stn_np.layers.activation import Flatten, ReLU, relu
+from stn_np.layers.convolution import Conv2d, conv2d
+from stn_np.layers.cross_entropy import cross_entropy
+from stn_np.layers.linear import Linear, linear
+from stn_np.layers.module import Module, Parameter, Sequential
+from stn_np.layers.pooling import AvgPool2d, MaxPool2d, avg_pool2d, max_pool2d
+
+__all__ = [
+    "AvgPool2d",
+    "Conv2d",
+    "Flatten",
+    "Linear",
+    "MaxPool2d",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "avg_pool2d",
+    "conv2d",
+    "cross_entropy",
+    "linear",
+    "max_pool2d",
+    "relu",
+]

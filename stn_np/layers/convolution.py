@@ -1,0 +1,164 @@
+"""Convolution with stride 1 and no padding, as matrix products over rows of the image.
+
+Eq.:  y[n, f, i, j] = b[f] + sum over c, u, v of  w[f, c, u, v] x[n, c, i + u, j + v]
+
+Only the kernel's *width* is unfolded. With rows outermost in memory (`memory_order`), the rows
+i .. i+kh-1 that output row i combines lie one behind the other, so the unfolded matrix of output
+row i is a view that overlaps its neighbour's:
+
+    columns      (H  * C kw, Wout N)     one block of C kw lines for each row of the image
+    window(i)    (kh * C kw, Wout N)     = columns[i C kw : (i + kh) C kw], no copy
+    y row i      (F, Wout N)             = w (F, kh C kw) @ window(i)
+
+That copies the image kw times instead of kh kw times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import Array, OptionalBackward, array_module
+from stn_np.checks import check_array, check_gradient, check_same_dtype
+from stn_np.layers.initial import he_normal
+from stn_np.layers.memory_order import as_images, rows_outermost
+from stn_np.layers.module import Module, Parameter
+
+ConvBackward = Callable[[Array], tuple[Array | None, Array, Array]]
+
+
+def conv2d(
+    x: Array, weight: Array, bias: Array, *, needs_dx: bool = True
+) -> tuple[Array, ConvBackward]:
+    """Cross-correlation of images with a bank of kernels, stride 1, no padding.
+
+    Parameters
+    ----------
+    x : Array
+        (N, C, H, W).
+    weight : Array
+        (F, C, kh, kw), of x's dtype.
+    bias : Array
+        (F,), of x's dtype.
+    needs_dx : bool
+        False: the gradient of x is not computed (for images, half the backward pass).
+
+    Returns
+    -------
+    y : Array
+        (N, F, H - kh + 1, W - kw + 1).
+    backward : callable
+        backward(dy) returns (dx or None, dweight, dbias).
+
+    Raises
+    ------
+    TypeError
+        If an argument is no floating-point array, or the dtypes or libraries differ.
+    ValueError
+        If a shape does not fit, or the image is smaller than the kernel.
+    """
+    xp = array_module(x=x, weight=weight, bias=bias)
+    check_array("x", x, ("N", "C", "H", "W"))
+    N, C, H, W = x.shape
+    check_array("weight", weight, ("F", C, "kh", "kw"))
+    F, _, kh, kw = weight.shape
+    check_array("bias", bias, (F,))
+    check_same_dtype(x=x, weight=weight, bias=bias)
+    if H < kh or W < kw:
+        raise ValueError(f"x: expected images of at least {kh}x{kw} (the kernel), got {H}x{W}")
+    H_out, W_out, lines = H - kh + 1, W - kw + 1, C * kw
+
+    columns = unfold_width(xp, rows_outermost(xp, x), kw).reshape(H * lines, W_out * N)
+    w = weight.transpose(0, 2, 1, 3).reshape(F, kh * lines)  # axes (f; u, c, v) as in a window
+    y = xp.empty((H_out, F, W_out * N), x.dtype)
+    for i in range(H_out):
+        xp.matmul(w, columns[i * lines : (i + kh) * lines], out=y[i])
+        y[i] += bias[:, None]
+    images = as_images(y.reshape(H_out, F, W_out, N))
+
+    def backward(dy: Array) -> tuple[Array | None, Array, Array]:
+        check_gradient("dy", dy, images)
+        dy = rows_outermost(xp, dy.astype(x.dtype, copy=False)).reshape(H_out, F, W_out * N)
+
+        # dw = sum over i of dy(i) window(i)^T
+        dw = xp.zeros_like(w)
+        for i in range(H_out):
+            dw += dy[i] @ columns[i * lines : (i + kh) * lines].T
+        dweight = dw.reshape(F, kh, C, kw).transpose(0, 2, 1, 3)
+        dbias = (dy.reshape(H_out * F, -1) @ xp.ones(W_out * N, x.dtype)).reshape(H_out, F).sum(0)
+
+        # Image row r met kernel row u in output row r - u:  dcolumns(r) = sum_u w_u^T dy(r - u).
+        # Output rows r-kh+1 .. r lie one behind the other, so with the kernel's rows in reverse
+        # order this sum is one product as well. At the image's edge fewer output rows exist.
+        dx = None
+        if needs_dx:
+            dx = xp.zeros((H, C, W, N), x.dtype)
+            reverse = weight[:, :, ::-1].transpose(1, 3, 2, 0).reshape(lines, kh * F)
+            dy_lines = dy.reshape(H_out * F, W_out * N)
+            for r in range(H):
+                first, last = max(0, r - kh + 1), min(H_out - 1, r)
+                u = first - (r - kh + 1)
+                w_r = reverse[:, u * F : (u + last - first + 1) * F]
+                dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
+                fold_width(dcolumns.reshape(C, kw, W_out, N), out=dx[r])
+            dx = as_images(dx)
+        return dx, dweight, dbias
+
+    return images, backward
+
+
+def unfold_width(xp: Any, x: Array, kw: int) -> Array:
+    """(H, C, W, N) to (H, C, kw, W - kw + 1, N): entry v holds the image from column v on."""
+    H, C, W, N = x.shape
+    columns = xp.empty((H, C, kw, W - kw + 1, N), x.dtype)
+    for v in range(kw):
+        columns[:, :, v] = x[:, :, v : v + W - kw + 1]
+    return columns  # type: ignore[no-any-return]
+
+
+def fold_width(dcolumns: Array, *, out: Array) -> None:
+    """Transpose of `unfold_width` for one row: (C, kw, W - kw + 1, N) is added to out (C, W, N)."""
+    _, kw, W_out, _ = dcolumns.shape
+    for v in range(kw):
+        out[:, v : v + W_out] += dcolumns[:, v]
+
+
+class Conv2d(Module):
+    """A convolution with trained kernels; see `conv2d`.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size
+        C, F, and the side of the square kernel.
+    rng
+        Source of the initial weights (He normal; the bias starts at zero).
+    dtype
+        float32 or float64.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = np.float32,
+    ) -> None:
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.weight = Parameter(he_normal(shape, rng, dtype))
+        self.bias = Parameter(np.zeros(out_channels, dtype))
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """(N, C, H, W) to (N, F, H - k + 1, W - k + 1)."""
+        y, pullback = conv2d(x, self.weight.data, self.bias.data, needs_dx=needs_dx)
+
+        def backward(dy: Array) -> Array | None:
+            dx, dweight, dbias = pullback(dy)
+            self.weight.grad += dweight
+            self.bias.grad += dbias
+            return dx
+
+        return y, backward

@@ -1,0 +1,59 @@
+"""Softmax and cross-entropy in one step:  L = mean over n of  log sum_k exp(z_nk) - z_n,label(n)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stn_np.backend import Array, array_module
+from stn_np.checks import check_array, check_shape
+
+
+def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Array]]:
+    """Mean cross-entropy of softmax(logits) against class labels.
+
+    Parameters
+    ----------
+    logits : Array
+        (N, K), N at least 1: unnormalised log-probabilities z.
+    labels : Array
+        (N,) integers in [0, K).
+
+    Returns
+    -------
+    loss : Array
+        0-d, in nats.
+    backward : callable
+        backward(dloss=1.0) returns dlogits (N, K) = dloss (softmax(z) - onehot(label)) / N.
+
+    Raises
+    ------
+    TypeError
+        If logits is no floating-point array or labels no integer array.
+    ValueError
+        If the batch is empty, the shapes do not fit, or a label is out of range.
+    """
+    xp = array_module(logits=logits, labels=labels)
+    check_array("logits", logits, ("N", "K"))
+    N, K = logits.shape
+    if N == 0:
+        raise ValueError("logits: expected at least one row, got none (a mean needs one)")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels: expected an integer dtype, got {labels.dtype}")
+    check_shape("labels", labels, (N,))
+    if labels.min() < 0 or labels.max() >= K:
+        raise ValueError(
+            f"labels: expected values in [0, {K}), got {int(labels.min())} to {int(labels.max())}"
+        )
+    row = xp.arange(N)
+    z = logits - logits.max(axis=1, keepdims=True)  # the largest is 0: exp cannot overflow
+    exp_z = xp.exp(z)
+    sum_exp = exp_z.sum(axis=1, keepdims=True)
+    loss = (xp.log(sum_exp[:, 0]) - z[row, labels]).mean()
+
+    def backward(dloss: float = 1.0) -> Array:
+        dlogits = exp_z / sum_exp
+        dlogits[row, labels] -= 1
+        dlogits *= dloss / N
+        return dlogits  # type: ignore[no-any-return]
+
+    return loss, backward

@@ -1,0 +1,123 @@
+"""Parameters, and the little that layers have in common. No state of a forward pass is kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import Array, OptionalBackward
+from stn_np.checks import format_shape
+
+
+class Parameter:
+    """A trained array with its gradient.
+
+    Attributes
+    ----------
+    data : Array
+        The value.
+    grad : Array
+        dL/d(data), of the same shape. Every backward pass *adds* to it; `zero_grad` clears it.
+    """
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+        self.grad = np.zeros_like(data)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient collected so far."""
+        self.grad[...] = 0
+
+
+class Module:
+    """Something with parameters that is called as ``y, backward = module(x)``.
+
+    Sub-modules and parameters are found among the attributes, in the order in which they were set,
+    so that a layer is an ordinary class with an ordinary ``__init__``.
+    """
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """Value and pullback. With ``needs_dx=False`` the pullback returns None and skips that work."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward pass")
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """All parameters below this module as (dotted name, parameter), in a fixed order."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+            elif isinstance(value, Module):
+                yield from value.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters below this module."""
+        return [p for _, p in self.named_parameters()]
+
+    def n_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(p.data.size for p in self.parameters())
+
+    def zero_grad(self) -> None:
+        """Clear the gradient of every parameter."""
+        for p in self.parameters():
+            p.zero_grad()
+
+    def state_dict(self) -> dict[str, Array]:
+        """The parameters' values by name: copies, so that training on does not change them."""
+        return {name: p.data.copy() for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over values saved by `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape differs. Nothing is changed then.
+        """
+        own = dict(self.named_parameters())
+        if own.keys() != state.keys():
+            missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+            raise ValueError(f"state: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+        for name, p in own.items():
+            if state[name].shape != p.data.shape:
+                want, got = format_shape(p.data.shape), format_shape(state[name].shape)
+                raise ValueError(f"state[{name!r}]: expected shape {want}, got {got}")
+        for name, p in own.items():
+            p.data[...] = state[name]
+
+
+class Sequential(Module):
+    """Layers one after the other; the backward pass walks them in reverse.
+
+    Parameters
+    ----------
+    **layers
+        The layers by name, in order. The names show up in `named_parameters` and summaries.
+    """
+
+    def __init__(self, **layers: Module) -> None:
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.names = tuple(layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (getattr(self, name) for name in self.names)
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        y, pullbacks = x, []
+        for layer in self:
+            y, pullback = layer(y, needs_dx=needs_dx)
+            pullbacks.append(pullback)
+            # Behind the first layer with parameters every gradient is needed, to reach them.
+            needs_dx = needs_dx or bool(layer.parameters())
+
+        def backward(dy: Array) -> Array | None:
+            dx: Array | None = dy
+            for pullback in reversed(pullbacks):
+                if dx is None:  # Nothing further up has parameters.
+                    break
+                dx = pullback(dx)
+            return dx
+
+        return y, backward

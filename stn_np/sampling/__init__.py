@@ -1,0 +1,7 @@
+"""The sampler: V from U and a grid (section 3.3 of the paper)."""
+
+from stn_np.sampling.coordinates import PADDING_MODES
+from stn_np.sampling.grid_sample import MODES, grid_sample
+from stn_np.sampling.reference import sample_reference
+
+__all__ = ["MODES", "PADDING_MODES", "grid_sample", "sample_reference"]

@@ -1,0 +1,81 @@
+"""The spatial transformer: localisation net, grid generator and sampler (figure 2 of the paper)."""
+
+from __future__ import annotations
+
+from stn_np.backend import Array, OptionalBackward
+from stn_np.checks import check_array, check_choice, check_size_pair
+from stn_np.layers.module import Module
+from stn_np.sampling import PADDING_MODES, grid_sample
+from stn_np.transforms import Transform
+
+
+class SpatialTransformer(Module):
+    """Warp each image by a transformation predicted from that image.
+
+    Parameters
+    ----------
+    localisation : Module
+        f_loc: U (N, C, H, W) to theta (N, transform.n_params).
+    transform : Transform
+        The grid generator, one of `stn_np.transforms`.
+    out_shape : tuple of int, optional
+        (H', W') of the output, in pixels; U's own by default.
+    padding_mode, align_corners
+        As in `stn_np.grid_sample`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown padding_mode, or an out_shape that is no pair of positive whole numbers.
+
+    Notes
+    -----
+    **Convention.** The warp goes backward, from output to input; see `stn_np.affine_grid`.
+    """
+
+    def __init__(
+        self,
+        localisation: Module,
+        transform: Transform,
+        out_shape: tuple[int, int] | None = None,
+        *,
+        padding_mode: str = "zeros",
+        align_corners: bool = True,
+    ) -> None:
+        check_choice("padding_mode", padding_mode, PADDING_MODES)
+        if out_shape is not None:
+            check_size_pair("out_shape", out_shape)
+        self.localisation = localisation
+        self.transform = transform
+        self.out_shape = out_shape
+        self.padding_mode = padding_mode
+        self.align_corners = align_corners
+
+    def theta(self, U: Array) -> Array:
+        """The transformation that the localisation net predicts: (N, C, H, W) to (N, n_params)."""
+        return self.localisation(U, needs_dx=False)[0]
+
+    def __call__(self, U: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """U (N, C, H, W) to V (N, C, H', W'); backward(dV) returns dU, or None if not needed."""
+        check_array("U", U, ("N", "C", "H", "W"))
+        out_shape = self.out_shape or (U.shape[2], U.shape[3])
+
+        theta, localisation_backward = self.localisation(U, needs_dx=needs_dx)
+        grid, grid_backward = self.transform(theta, out_shape, align_corners=self.align_corners)
+        V, sampler_backward = grid_sample(
+            U,
+            grid,
+            padding_mode=self.padding_mode,
+            align_corners=self.align_corners,
+            needs_dU=needs_dx,
+        )
+
+        def backward(dV: Array) -> Array | None:
+            dU, dgrid = sampler_backward(dV)
+            assert dgrid is not None  # it was asked for
+            dU_through_theta = localisation_backward(grid_backward(dgrid))
+            if dU is not None and dU_through_theta is not None:
+                dU += dU_through_theta  # U is read twice: by the sampler and by f_loc
+            return dU
+
+        return V, backward

@@ -1,0 +1,67 @@
+"""The regular target grid G: where the output pixels lie, in normalised coordinates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stn_np.backend import Array
+
+
+def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Array:
+    """Centres of the pixels of one axis, normalised to [-1, 1].
+
+    Parameters
+    ----------
+    xp
+        ``numpy`` or ``cupy``.
+    size
+        Number of pixels along the axis.
+    align_corners
+        See Convention.
+    dtype
+        float32 or float64. Each coordinate is rounded once, which the sampler relies on to return
+        to the pixel exactly (`stn_np.sampling.coordinates.to_pixels`).
+
+    Returns
+    -------
+    Array
+        Shape (size,).
+
+    Notes
+    -----
+    **Convention.** ``align_corners=True`` (the paper's frame): -1 and +1 are the *centres* of the
+    outermost pixels; an axis of one pixel has its centre at 0. ``False``: -1 and +1 are the outer
+    *edges* of the outermost pixels.
+    """
+    steps = 2.0 * xp.arange(size) - (size - 1)  # whole numbers, symmetric about 0
+    spacing = max(size - 1, 1) if align_corners else size
+    centres: Array = (steps / spacing).astype(dtype)
+    return centres
+
+
+def homogeneous_grid(
+    xp: Any, out_shape: tuple[int, int], *, align_corners: bool, dtype: Any
+) -> Array:
+    """All target points (x_t, y_t, 1), row after row: the matrix B of T(G) = M B, transposed.
+
+    Parameters
+    ----------
+    xp
+        ``numpy`` or ``cupy``.
+    out_shape
+        (H', W') in pixels.
+    align_corners
+        As in `pixel_centres`.
+    dtype
+        float32 or float64.
+
+    Returns
+    -------
+    Array
+        Shape (3, H'W'): one row each for x_t, y_t and 1.
+    """
+    H, W = out_shape
+    G = xp.ones((3, H, W), dtype)
+    G[0] = pixel_centres(xp, W, align_corners=align_corners, dtype=dtype)
+    G[1] = pixel_centres(xp, H, align_corners=align_corners, dtype=dtype)[:, None]
+    return G.reshape(3, H * W)  # type: ignore[no-any-return]
