@@ -67,7 +67,7 @@ def to_numpy(x: Array) -> NDArray[Any]:
 
 
 def scatter_add(target: Array, index: Array, values: Array) -> None:
-    """target[index] += values, with repeated indices added up: the transpose of ``target.take(index)``.
+    """target[index] += values, repeated indices added up: the transpose of ``target.take(index)``.
 
     Parameters
     ----------

@@ -39,7 +39,9 @@ def check_shape(name: str, x: Any, shape: tuple[str | int, ...]) -> None:
         isinstance(want, str) or want == got for want, got in zip(shape, x.shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name}: expected shape {format_shape(shape)}, got {format_shape(x.shape)}")
+        raise ValueError(
+            f"{name}: expected shape {format_shape(shape)}, got {format_shape(x.shape)}"
+        )
 
 
 def check_floating(name: str, x: Any) -> None:
@@ -58,7 +60,7 @@ def check_gradient(name: str, dy: object, y: Array) -> None:
 
 
 def check_same_dtype(**arrays: Array) -> None:
-    """All arrays must have one dtype, as PyTorch demands too: nothing is converted behind the back."""
+    """All arrays must have one dtype, as in PyTorch: nothing is converted unasked."""
     if len({x.dtype for x in arrays.values()}) > 1:
         came = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
         raise TypeError(f"expected arguments of one dtype, got {came}")

@@ -208,9 +208,7 @@ def cnn_localisation(
     )
 
 
-def regression(
-    features: int, transform: Transform, rng: np.random.Generator, dtype: Any
-) -> Linear:
+def regression(features: int, transform: Transform, rng: np.random.Generator, dtype: Any) -> Linear:
     """The layer that outputs theta. It starts at the identity whatever it is shown."""
     layer = Linear(features, transform.n_params, rng=rng, dtype=dtype)
     layer.weight.data[...] = 0
@@ -241,6 +239,9 @@ def summary(model: Model) -> str:
     walk(model, np.zeros((1, *model.input_shape), dtype), "")
     width = max(len(title) for title, _, _ in rows)
     lines = [f"{'layer':<{width}}  {'output':>9}  {'parameters':>10}"]
-    lines += [f"{title:<{width}}  {shape:>9}  {n or '':>10,}" if n else f"{title:<{width}}  {shape:>9}" for title, shape, n in rows]
+    lines += [
+        f"{title:<{width}}  {shape:>9}  {n or '':>10,}" if n else f"{title:<{width}}  {shape:>9}"
+        for title, shape, n in rows
+    ]
     lines.append(f"{'total':<{width}}  {'':>9}  {model.n_parameters():>10,}")
     return "\n".join(lines)

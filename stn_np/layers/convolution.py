@@ -26,6 +26,9 @@ from stn_np.layers.initial import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.layers.module import Module, Parameter
 
+#: Matrix products with fewer lines than this waste the processor's vector units.
+THIN = 32
+
 ConvBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 
 
@@ -89,24 +92,38 @@ def conv2d(
         dweight = dw.reshape(F, kh, C, kw).transpose(0, 2, 1, 3)
         dbias = (dy.reshape(H_out * F, -1) @ xp.ones(W_out * N, x.dtype)).reshape(H_out, F).sum(0)
 
+        return dx_of(dy) if needs_dx else None, dweight, dbias
+
+    def dx_of(dy: Array) -> Array:
         # Image row r met kernel row u in output row r - u:  dcolumns(r) = sum_u w_u^T dy(r - u).
         # Output rows r-kh+1 .. r lie one behind the other, so with the kernel's rows in reverse
         # order this sum is one product as well. At the image's edge fewer output rows exist.
-        dx = None
-        if needs_dx:
-            dx = xp.zeros((H, C, W, N), x.dtype)
-            reverse = weight[:, :, ::-1].transpose(1, 3, 2, 0).reshape(lines, kh * F)
-            dy_lines = dy.reshape(H_out * F, W_out * N)
-            for r in range(H):
-                first, last = max(0, r - kh + 1), min(H_out - 1, r)
-                u = first - (r - kh + 1)
-                w_r = reverse[:, u * F : (u + last - first + 1) * F]
-                dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
-                fold_width(dcolumns.reshape(C, kw, W_out, N), out=dx[r])
-            dx = as_images(dx)
-        return dx, dweight, dbias
+        # Where the channels are few, R image rows share a product, or it would be too thin.
+        R = min(H, -(-THIN // lines))
+        reverse = rows_in_reverse(xp, weight, R)
+        dy_lines = dy.reshape(H_out * F, W_out * N)
+        dx = xp.zeros((H, C, W, N), x.dtype)
+        for r in range(0, H, R):
+            first, last = max(0, r - kh + 1), min(H_out, r + R)
+            u = first - (r - kh + 1)
+            w_r = reverse[:, u * F : (u + last - first) * F]
+            dcolumns = (w_r @ dy_lines[first * F : last * F]).reshape(R, C, kw, W_out, N)
+            fold_width(dcolumns[: H - r], out=dx[r : r + R])
+        return as_images(dx)
 
     return images, backward
+
+
+def rows_in_reverse(xp: Any, weight: Array, R: int) -> Array:
+    """Kernels (F, C, kh, kw) to the matrix (R C kw, (kh + R - 1) F) that takes dy to dcolumns.
+
+    Line (r; c, v) holds w[f, c, u, v] where image row r met kernel row u, zeros elsewhere.
+    """
+    F, C, kh, kw = weight.shape
+    reverse = xp.zeros((R, C * kw, kh + R - 1, F), weight.dtype)
+    for r in range(R):
+        reverse[r, :, r : r + kh] = weight[:, :, ::-1].transpose(1, 3, 2, 0).reshape(-1, kh, F)
+    return reverse.reshape(R * C * kw, -1)  # type: ignore[no-any-return]
 
 
 def unfold_width(xp: Any, x: Array, kw: int) -> Array:
@@ -119,10 +136,10 @@ def unfold_width(xp: Any, x: Array, kw: int) -> Array:
 
 
 def fold_width(dcolumns: Array, *, out: Array) -> None:
-    """Transpose of `unfold_width` for one row: (C, kw, W - kw + 1, N) is added to out (C, W, N)."""
-    _, kw, W_out, _ = dcolumns.shape
+    """Transpose of `unfold_width`: (H, C, kw, W - kw + 1, N) is added to out (H, C, W, N)."""
+    kw, W_out = dcolumns.shape[2:4]
     for v in range(kw):
-        out[:, v : v + W_out] += dcolumns[:, v]
+        out[:, :, v : v + W_out] += dcolumns[:, :, v]
 
 
 class Conv2d(Module):

@@ -1,4 +1,7 @@
-"""Softmax and cross-entropy in one step:  L = mean over n of  log sum_k exp(z_nk) - z_n,label(n)."""
+"""Softmax and cross-entropy in one step.
+
+Eq.:  L = mean over n of  log(sum over k of exp z[n, k]) - z[n, label(n)]
+"""
 
 from __future__ import annotations
 

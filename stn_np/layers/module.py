@@ -1,4 +1,4 @@
-"""Parameters, and the little that layers have in common. No state of a forward pass is kept here."""
+"""Parameters, and the little that layers have in common. No forward pass leaves state here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Module:
     """
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
-        """Value and pullback. With ``needs_dx=False`` the pullback returns None and skips that work."""
+        """Value and pullback. With ``needs_dx=False`` the pullback skips that work: None."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward pass")
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
@@ -78,7 +78,9 @@ class Module:
         own = dict(self.named_parameters())
         if own.keys() != state.keys():
             missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-            raise ValueError(f"state: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+            raise ValueError(
+                f"state: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
+            )
         for name, p in own.items():
             if state[name].shape != p.data.shape:
                 want, got = format_shape(p.data.shape), format_shape(state[name].shape)
@@ -105,6 +107,7 @@ class Sequential(Module):
         return (getattr(self, name) for name in self.names)
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """Apply all layers; the first one's input to the last one's output."""
         y, pullbacks = x, []
         for layer in self:
             y, pullback = layer(y, needs_dx=needs_dx)

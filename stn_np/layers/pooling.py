@@ -58,12 +58,17 @@ def max_pool2d(
     def backward(dy: Array) -> Array:
         check_gradient("dy", dy, images)
         left = rows_outermost(xp, dy).copy()  # what no pixel of the window has been given yet
+        given, largest = xp.empty_like(left[0]), xp.empty(left[0].shape, bool)
         dx = xp.zeros(x_rows.shape, x.dtype)
         for i in range(H_out):
             for pixels, n in window_pixels(x_rows, i, kernel, stride, W_out):
-                given = left[i, :, :n] * (x_rows[pixels] == y[i, :, :n])
-                left[i, :, :n] -= given
-                dx[pixels] += given
+                xp.equal(x_rows[pixels], y[i, :, :n], out=largest[:, :n])
+                xp.multiply(left[i, :, :n], largest[:, :n], out=given[:, :n])
+                left[i, :, :n] -= given[:, :n]
+                if stride < kernel:
+                    dx[pixels] += given[:, :n]
+                else:  # windows do not overlap: each pixel is written once
+                    dx[pixels] = given[:, :n]
         return as_images(dx)
 
     return images, backward
@@ -128,7 +133,7 @@ def check_pooling(
     least = 1 if ceil_mode else kernel
     if min(H, W) < least:
         raise ValueError(f"x: expected images of at least {least}x{least} (a window), got {H}x{W}")
-    return xp, stride, *(windows(size, kernel, stride, ceil_mode) for size in (H, W))  # type: ignore[return-value]
+    return xp, stride, *(windows(size, kernel, stride, ceil_mode) for size in (H, W))
 
 
 def windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:

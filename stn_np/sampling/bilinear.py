@@ -117,7 +117,9 @@ def bilinear(
         if dframed is not None:
             dU = dframed[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
         if ds is not None:
-            dgrid = ds.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0).astype(grid.dtype, copy=False)
+            dgrid = (
+                ds.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0).astype(grid.dtype, copy=False)
+            )
             if grid.shape[0] == 1 and N != 1:
                 dgrid = dgrid.sum(axis=0, keepdims=True)
         return dU, dgrid
@@ -149,8 +151,12 @@ def locate(
         first = xp.arange(images.start, images.stop)[:, None] * image + (FRAME * W_f + FRAME)
         for p in range(0, P, BLOCK):
             columns = slice(p, min(p + BLOCK, P))
-            x, x_slope = source_axis(xp, gx[source, columns], W, padding, align_corners=align_corners)
-            y, y_slope = source_axis(xp, gy[source, columns], H, padding, align_corners=align_corners)
+            x, x_slope = source_axis(
+                xp, gx[source, columns], W, padding, align_corners=align_corners
+            )
+            y, y_slope = source_axis(
+                xp, gy[source, columns], H, padding, align_corners=align_corners
+            )
             x0, y0 = xp.floor(x), xp.floor(y)
             x -= x0
             y -= y0

@@ -32,7 +32,7 @@ def grid_sample(
     mode : {"bilinear"}
         Sampling kernel k of eq. (3).
     padding_mode : {"zeros", "border", "reflection"}
-        What lies outside the image: nothing (the paper), the nearest border pixel, the mirror image.
+        What lies outside: nothing (the paper), the nearest border pixel, the mirror image.
     align_corners : bool
         Which points of the image -1 and +1 are; see Convention.
     needs_dU, needs_dgrid : bool

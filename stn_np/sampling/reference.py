@@ -59,7 +59,7 @@ def sample_reference(
     V, dU, dgrid
         Output (N, C, H', W'), and the gradients in the shapes of U and grid.
     """
-    N, C, H, W = U.shape
+    C, H, W = U.shape[1:]
     V, dU, dgrid = np.zeros(dV.shape), np.zeros(U.shape), np.zeros(grid.shape)
     for b, i, j in np.ndindex(grid.shape[:3]):
         x, x_slope = source_pixel(grid[b, i, j, 0], W, padding_mode, align_corners)
