@@ -63,7 +63,8 @@ def bilinear(
         )
 
     for points in locate(xp, U.shape, grid, N, padding_mode, align_corners):
-        blocks.append(points)
+        if needs_dU or needs_dgrid:
+            blocks.append(points)
         fx, fy = points.fx[:, None], points.fy[:, None]
         for channels in channel_blocks(C, points.corner.size):
             u00, u01, u10, u11 = neighbours(in_channels(xp, points.corner, channels, plane))

@@ -1,0 +1,94 @@
+"""Data: MNIST, embedded digits, folders of pictures, and the paper's distortions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from stn_np.checks import check_choice
+from stn_np.data.dataset import DataError, Dataset, DataUnavailableError
+from stn_np.data.digits import load_digits
+from stn_np.data.distortions import (
+    distort,
+    distorted_size,
+    fixed_test_set,
+    random_theta,
+    warp,
+)
+from stn_np.data.folder import load_folder
+from stn_np.data.mnist import load_mnist
+
+#: What `load` knows beside folders.
+NAMES = ("auto", "mnist", "digits")
+
+
+def load(name: str = "auto", data_dir: str | Path | None = None) -> tuple[Dataset, Dataset]:
+    """A data set by name.
+
+    Parameters
+    ----------
+    name
+        "mnist"; "digits", the 1,797 embedded ones; "auto", MNIST where it can be had, on this
+        machine or from the network, and otherwise the embedded digits; or the path of a folder
+        with one sub-folder a class (one called like a name: with ``./`` before it).
+    data_dir
+        The folder in which MNIST's files are, for "mnist" and "auto" only.
+
+    Returns
+    -------
+    train, test : Dataset
+        `note` says what the user must know: where the data came from and, under "auto", that these
+        are not MNIST and why.
+
+    Raises
+    ------
+    DataError
+        If the data are missing or damaged. Under "auto" only what cannot be had gives way to the
+        digits; a damaged file, or a `data_dir` without the files, is an error there too.
+    ValueError
+        If the name is unknown and no folder either.
+    """
+    if data_dir is not None and name not in ("auto", "mnist"):
+        raise DataError(f"data_dir: expected with 'auto' or 'mnist' only, got it with {name!r}")
+    if name == "auto":
+        return _load_auto(data_dir)
+    if name == "mnist":
+        return load_mnist(data_dir)
+    if name == "digits":
+        return load_digits()
+    if not Path(name).exists():
+        try:
+            check_choice("data", name, NAMES)
+        except ValueError as error:
+            raise DataError(f"{error} (and there is no folder {name!r})") from None
+    return load_folder(name)
+
+
+def _load_auto(data_dir: str | Path | None) -> tuple[Dataset, Dataset]:
+    """MNIST, or else the embedded digits with a note that cannot be missed."""
+    try:
+        return load_mnist(data_dir)
+    except DataUnavailableError as error:
+        train, test = load_digits()
+        note = (
+            "NOT MNIST: it could not be had, so these are the 1,797 embedded UCI digits "
+            f"(8 x 8 pixels enlarged); errors do not compare with the paper's.\nWhy: {error}"
+        )
+        return replace(train, note=note), replace(test, note=note)
+
+
+__all__ = [
+    "NAMES",
+    "DataError",
+    "DataUnavailableError",
+    "Dataset",
+    "distort",
+    "distorted_size",
+    "fixed_test_set",
+    "load",
+    "load_digits",
+    "load_folder",
+    "load_mnist",
+    "random_theta",
+    "warp",
+]
