@@ -18,7 +18,7 @@ from torch import nn
 from stn_np import models
 from stn_np.backend import keep_freed_memory
 from stn_np.layers import cross_entropy
-from stn_np.training import SGD
+from stn_np.training.optim import SGD
 
 LR, MOMENTUM = 1e-3, 0.9
 
@@ -50,7 +50,7 @@ class TorchSTCNN(nn.Module):
 
 def our_step(model: models.Model, x: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
     """One step of our side, as a callable that returns the loss."""
-    optimizer = SGD(dict(model.named_parameters()), momentum=MOMENTUM)
+    optimizer = SGD(model, momentum=MOMENTUM)
 
     def step() -> float:
         model.zero_grad()

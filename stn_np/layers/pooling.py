@@ -5,7 +5,6 @@ Eq.:  y[n, c, i, j] = max (or mean) over u, v < k of  x[n, c, i s + u, j s + v]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
@@ -36,8 +35,8 @@ def max_pool2d(
     y : Array
         (N, C, H', W').
     backward : callable
-        backward(dy) returns dx. Where several pixels of a window are largest, the first of them in
-        reading order gets the gradient, as in PyTorch.
+        backward(dy) returns dx. Where several pixels of a window are largest, one of them gets the
+        gradient: the uppermost in the leftmost column (PyTorch: the leftmost in the uppermost row).
 
     Raises
     ------
@@ -48,27 +47,63 @@ def max_pool2d(
     """
     xp, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
     x_rows = rows_outermost(xp, x)
-    _, C, _, N = x_rows.shape
-    y = xp.full((H_out, C, W_out, N), -xp.inf, x.dtype)
+    H, C, W, N = x_rows.shape
+    y = xp.empty((H_out, C, W_out, N), x.dtype)
+    # First over the window's rows, then over its columns: whole rows lie in one piece of memory.
+    tallest = xp.empty((C, W, N), x.dtype)
+
+    def find_tallest(i: int) -> list[int]:
+        """Fill `tallest` with the maximum over the rows of window row i; return those rows."""
+        rows = list(range(i * stride, min(i * stride + kernel, H)))
+        xp.copyto(tallest, x_rows[rows[0]])
+        for r in rows[1:]:
+            xp.maximum(tallest, x_rows[r], out=tallest)
+        return rows
+
     for i in range(H_out):
-        for pixels, n in window_pixels(x_rows, i, kernel, stride, W_out):
-            xp.maximum(y[i, :, :n], x_rows[pixels], out=y[i, :, :n])
+        find_tallest(i)
+        y[i] = tallest[:, ::stride][:, :W_out]
+        for v in range(1, kernel):
+            columns, n = window_columns(W, v, stride, W_out)
+            xp.maximum(y[i, :, :n], tallest[:, columns], out=y[i, :, :n])
     images = as_images(y)
+
+    # Whether each pixel is in exactly one window, so that its gradient is written once.
+    tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
+
+    def hand_out(dpixels: Array, given: Array) -> None:
+        if tiled:
+            dpixels[...] = given
+        else:
+            dpixels += given
 
     def backward(dy: Array) -> Array:
         check_gradient("dy", dy, images)
-        left = rows_outermost(xp, dy).copy()  # what no pixel of the window has been given yet
-        given, largest = xp.empty_like(left[0]), xp.empty(left[0].shape, bool)
-        dx = xp.zeros(x_rows.shape, x.dtype)
+        dy_rows = rows_outermost(xp, dy)
+        dx = (xp.empty if tiled else xp.zeros)(x_rows.shape, x.dtype)
+        dtallest = xp.empty_like(tallest)
+        given, largest = xp.empty_like(tallest), xp.empty(tallest.shape, bool)
         for i in range(H_out):
-            for pixels, n in window_pixels(x_rows, i, kernel, stride, W_out):
-                xp.equal(x_rows[pixels], y[i, :, :n], out=largest[:, :n])
-                xp.multiply(left[i, :, :n], largest[:, :n], out=given[:, :n])
-                left[i, :, :n] -= given[:, :n]
-                if stride < kernel:
-                    dx[pixels] += given[:, :n]
-                else:  # windows do not overlap: each pixel is written once
-                    dx[pixels] = given[:, :n]
+            rows = find_tallest(i)
+            # From the window to the tallest pixel of one column; what is left goes to the last one.
+            left = dy_rows[i].copy()
+            dtallest[...] = 0
+            for v in range(kernel):
+                columns, n = window_columns(W, v, stride, W_out)
+                if v == kernel - 1:
+                    hand_out(dtallest[:, columns], left[:, :n])
+                    break
+                xp.equal(tallest[:, columns], y[i, :, :n], out=largest[:, :n])
+                xp.multiply(left[:, :n], largest[:, :n], out=given[:, :n])
+                left[:, :n] -= given[:, :n]
+                hand_out(dtallest[:, columns], given[:, :n])
+            # From there to the pixel's row; again the last one gets what is left.
+            for r in rows[:-1]:
+                xp.equal(x_rows[r], tallest, out=largest)
+                xp.multiply(dtallest, largest, out=given)
+                dtallest -= given
+                hand_out(dx[r], given)
+            hand_out(dx[rows[-1]], dtallest)
         return as_images(dx)
 
     return images, backward
@@ -89,8 +124,10 @@ def avg_pool2d(
     share = (1.0 / (rows[:, None] * cols)).astype(x.dtype)[:, None, :, None]  # 1 / window's pixels
     y = xp.zeros((H_out, C, W_out, N), x.dtype)
     for i in range(H_out):
-        for pixels, n in window_pixels(x_rows, i, kernel, stride, W_out):
-            y[i, :, :n] += x_rows[pixels]
+        for r in range(i * stride, min(i * stride + kernel, H)):
+            for v in range(kernel):
+                columns, n = window_columns(W, v, stride, W_out)
+                y[i, :, :n] += x_rows[r][:, columns]
     y *= share
     images = as_images(y)
 
@@ -99,25 +136,19 @@ def avg_pool2d(
         each = rows_outermost(xp, dy) * share
         dx = xp.zeros(x_rows.shape, x.dtype)
         for i in range(H_out):
-            for pixels, n in window_pixels(x_rows, i, kernel, stride, W_out):
-                dx[pixels] += each[i, :, :n]
+            for r in range(i * stride, min(i * stride + kernel, H)):
+                for v in range(kernel):
+                    columns, n = window_columns(W, v, stride, W_out)
+                    dx[r][:, columns] += each[i, :, :n]
         return as_images(dx)
 
     return images, backward
 
 
-def window_pixels(
-    x_rows: Array, i: int, kernel: int, stride: int, W_out: int
-) -> Iterator[tuple[tuple[int, slice, slice], int]]:
-    """For each place (u, v) in the windows of output row i: those pixels, and of how many windows.
-
-    Yields an index into (H, C, W, N) that selects one pixel of each of the first n windows.
-    """
-    H, _, W, _ = x_rows.shape
-    for r in range(i * stride, min(i * stride + kernel, H)):
-        for v in range(kernel):
-            n = min(W_out, (W - v - 1) // stride + 1)
-            yield (r, slice(None), slice(v, v + (n - 1) * stride + 1, stride)), n
+def window_columns(W: int, v: int, stride: int, W_out: int) -> tuple[slice, int]:
+    """The v-th column of each window, and how many windows have one (the first n)."""
+    n = min(W_out, (W - v - 1) // stride + 1)
+    return slice(v, v + (n - 1) * stride + 1, stride), n
 
 
 def check_pooling(

@@ -20,6 +20,8 @@ FRAME = 2
 BLOCK = 16_384
 
 GridSampleBackward = Callable[[Array], tuple[Array | None, Array | None]]
+#: The four pixels round a point: upper left, upper right, lower left, lower right.
+Corners = tuple[Array, Array, Array, Array]
 
 
 class Points(NamedTuple):
@@ -48,84 +50,100 @@ def bilinear(
     N = max(U.shape[0], grid.shape[0]) if U.shape[0] and grid.shape[0] else 0
     C, (H_out, W_out) = U.shape[1], grid.shape[1:3]
     framed = frame_with_zeros(xp, U)
-    flat, plane = framed.reshape(-1), framed.shape[2] * framed.shape[3]
-    right, below = 1, framed.shape[3]
+    flat, (H_f, W_f) = framed.reshape(-1), framed.shape[2:]
     V = xp.empty((N, C, H_out * W_out), U.dtype)
     blocks = []
 
-    def neighbours(index: Array) -> tuple[Array, Array, Array, Array]:
-        """The four pixels round each point: U_nm with n, m in {floor, floor + 1}."""
-        return (
-            flat.take(index),
-            flat[right:].take(index),
-            flat[below:].take(index),
-            flat[below + right :].take(index),
-        )
-
     for points in locate(xp, U.shape, grid, N, padding_mode, align_corners):
+        for channels in channel_blocks(C, points.corner.size):
+            corners = gather(flat, in_channels(xp, points.corner, channels, H_f * W_f), W_f)
+            V[points.images, channels, points.columns] = interpolate(corners, points)
         if needs_dU or needs_dgrid:
             blocks.append(points)
-        fx, fy = points.fx[:, None], points.fy[:, None]
-        for channels in channel_blocks(C, points.corner.size):
-            u00, u01, u10, u11 = neighbours(in_channels(xp, points.corner, channels, plane))
-            u01 -= u00
-            u01 *= fx
-            u00 += u01  # upper row: u00 + fx (u01 - u00)
-            u11 -= u10
-            u11 *= fx
-            u10 += u11  # lower row
-            u10 -= u00
-            u10 *= fy
-            u00 += u10
-            V[points.images, channels, points.columns] = u00  # eq. (5)
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         dV = dV.reshape(N, C, H_out * W_out)
-        dframed = xp.zeros_like(framed) if needs_dU else None
-        ds = xp.zeros((2, N, H_out * W_out), framed.dtype) if needs_dgrid else None
+        dflat = xp.zeros_like(flat) if needs_dU else None
+        ds = xp.zeros((2, N, H_out * W_out), flat.dtype) if needs_dgrid else None
         for points in blocks:
-            fx, fy = points.fx[:, None], points.fy[:, None]
+            here = points.images, points.columns
             for channels in channel_blocks(C, points.corner.size):
-                index = in_channels(xp, points.corner, channels, plane)
-                dv = dV[points.images, channels, points.columns].astype(framed.dtype, copy=False)
+                index = in_channels(xp, points.corner, channels, H_f * W_f)
+                dv = dV[points.images, channels, points.columns].astype(flat.dtype, copy=False)
+                if dflat is not None:
+                    scatter(dflat, index, W_f, dv, points)
                 if ds is not None:
-                    u00, u01, u10, u11 = neighbours(index)
-                    u01 -= u00  # slope of the upper row
-                    u11 -= u10  # slope of the lower row
-                    u11 -= u01  # twist
-                    u10 -= u00  # slope of the left column
-                    u01 += fy * u11
-                    u10 += fx * u11
-                    u01 *= dv
-                    u10 *= dv
-                    ds[0, points.images, points.columns] += u01.sum(axis=1)  # eq. (7)
-                    ds[1, points.images, points.columns] += u10.sum(axis=1)
-                if dframed is not None:
-                    d1 = dv * fy  # lower row
-                    d0 = dv - d1
-                    d01, d11 = d0 * fx, d1 * fx
-                    d0 -= d01
-                    d1 -= d11
-                    target, index = dframed.reshape(-1), index.reshape(-1)
-                    scatter_add(target, index, d0.reshape(-1))  # eq. (6)
-                    scatter_add(target[right:], index, d01.reshape(-1))
-                    scatter_add(target[below:], index, d1.reshape(-1))
-                    scatter_add(target[below + right :], index, d11.reshape(-1))
+                    slope_x, slope_y = slopes(gather(flat, index, W_f), points)
+                    ds[0][here] += (slope_x * dv).sum(axis=1)
+                    ds[1][here] += (slope_y * dv).sum(axis=1)
             if ds is not None:
-                ds[0, points.images, points.columns] *= points.x_slope
-                ds[1, points.images, points.columns] *= points.y_slope
+                ds[0][here] *= points.x_slope
+                ds[1][here] *= points.y_slope
         dU = dgrid = None
-        if dframed is not None:
-            dU = dframed[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
+        if dflat is not None:
+            dU = dflat.reshape(framed.shape)[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
         if ds is not None:
-            dgrid = (
-                ds.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0).astype(grid.dtype, copy=False)
-            )
+            dgrid = ds.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0)
             if grid.shape[0] == 1 and N != 1:
                 dgrid = dgrid.sum(axis=0, keepdims=True)
+            dgrid = dgrid.astype(grid.dtype, copy=False)
         return dU, dgrid
 
     return V.reshape(N, C, H_out, W_out), backward
+
+
+def gather(flat: Array, index: Array, W_f: int) -> Corners:
+    """U at the four pixels round each point: n, m in {floor, floor + 1} of eq. (5)."""
+    return (
+        flat.take(index),
+        flat[1:].take(index),
+        flat[W_f:].take(index),
+        flat[W_f + 1 :].take(index),
+    )
+
+
+def interpolate(corners: Corners, points: Points) -> Array:
+    """Eq. (5), along x in both rows, then along y. Overwrites the corners."""
+    u00, u01, u10, u11 = corners
+    fx, fy = points.fx[:, None], points.fy[:, None]
+    u01 -= u00
+    u01 *= fx
+    u00 += u01  # upper row: u00 + fx (u01 - u00)
+    u11 -= u10
+    u11 *= fx
+    u10 += u11  # lower row
+    u10 -= u00
+    u10 *= fy
+    u00 += u10
+    return u00
+
+
+def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> None:
+    """Eq. (6), the transpose of `gather` and `interpolate`: each pixel gets its weight times dV."""
+    fx, fy = points.fx[:, None], points.fy[:, None]
+    d10 = dv * fy
+    d00 = dv - d10
+    d01, d11 = d00 * fx, d10 * fx
+    d00 -= d01
+    d10 -= d11
+    index = index.reshape(-1)
+    scatter_add(dflat, index, d00.reshape(-1))
+    scatter_add(dflat[1:], index, d01.reshape(-1))
+    scatter_add(dflat[W_f:], index, d10.reshape(-1))
+    scatter_add(dflat[W_f + 1 :], index, d11.reshape(-1))
+
+
+def slopes(corners: Corners, points: Points) -> tuple[Array, Array]:
+    """Eq. (7): dV/dx and dV/dy, to the right and downwards. Overwrites the corners."""
+    u00, u01, u10, u11 = corners
+    fx, fy = points.fx[:, None], points.fy[:, None]
+    u01 -= u00  # slope of the upper row
+    u11 -= u10  # of the lower row
+    u11 -= u01  # how much it changes from row to row, and so from column to column
+    u10 -= u00  # slope of the left column
+    u01 += fy * u11
+    u10 += fx * u11
+    return u01, u10
 
 
 def frame_with_zeros(xp: Any, U: Array) -> Array:
@@ -141,15 +159,18 @@ def locate(
 ) -> Iterator[Points]:
     """Where the points of the grid lie in the framed images, a block at a time."""
     N_U, C, H, W = U_shape
-    H_f, W_f = H + 2 * FRAME, W + 2 * FRAME
-    image = C * H_f * W_f if N_U == N else 0  # from one image to the next; 0 where all share one
+    W_f = W + 2 * FRAME
+    image = C * (H + 2 * FRAME) * W_f if N_U == N else 0  # to the next image; 0: all share one
     N_grid, P = grid.shape[0], grid.shape[1] * grid.shape[2]
     gx, gy = grid[..., 0].reshape(N_grid, P), grid[..., 1].reshape(N_grid, P)
     rows = max(1, BLOCK // max(P, 1))
+    # NumPy turns floats into 32-bit integers 5 times faster than into 64-bit ones; small arrays
+    # of images can do with those until the very end.
+    integer = np.int32 if N_U * C * (H + 2 * FRAME) * W_f < 2**31 else np.int64
+    first = xp.arange(N, dtype=integer)[:, None] * image + (FRAME * W_f + FRAME)
     for n in range(0, N, rows):
         images = slice(n, min(n + rows, N))
         source = images if N_grid == N else slice(0, 1)
-        first = xp.arange(images.start, images.stop)[:, None] * image + (FRAME * W_f + FRAME)
         for p in range(0, P, BLOCK):
             columns = slice(p, min(p + BLOCK, P))
             x, x_slope = source_axis(
@@ -161,10 +182,11 @@ def locate(
             x0, y0 = xp.floor(x), xp.floor(y)
             x -= x0
             y -= y0
-            corner = y0.astype(np.int32).astype(np.intp)  # in two steps: NumPy is faster so
+            corner = y0.astype(integer)
             corner *= W_f
-            corner += x0.astype(np.int32)
-            yield Points(images, columns, corner + first, x, y, x_slope, y_slope)
+            corner += x0.astype(integer)
+            corner = (corner + first[images]).astype(np.intp)
+            yield Points(images, columns, corner, x, y, x_slope, y_slope)
 
 
 def channel_blocks(C: int, points: int) -> Iterator[slice]:
