@@ -9,6 +9,7 @@ Every differentiable thing is a callable that returns its value and its pullback
 """
 
 from stn_np import transforms
+from stn_np.gradcheck import gradcheck
 from stn_np.sampling import grid_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import affine_grid
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SpatialTransformer",
     "affine_grid",
+    "gradcheck",
     "grid_sample",
     "transforms",
 ]

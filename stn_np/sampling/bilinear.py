@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, scatter_add
+from stn_np.backend import Array, array_module, gather, scatter_add
 from stn_np.sampling.coordinates import Slope, source_axis
 
 FRAME = 2
 #: Values in flight at a time: about ten such arrays fit a core's second-level cache.
-BLOCK = 16_384
+BLOCK = 32_768
 
 GridSampleBackward = Callable[[Array], tuple[Array | None, Array | None]]
 #: The four pixels round a point: upper left, upper right, lower left, lower right.
@@ -56,8 +56,10 @@ def bilinear(
 
     for points in locate(xp, U.shape, grid, N, padding_mode, align_corners):
         for channels in channel_blocks(C, points.corner.size):
-            corners = gather(flat, in_channels(xp, points.corner, channels, H_f * W_f), W_f)
-            V[points.images, channels, points.columns] = interpolate(corners, points)
+            here, index = in_channels(xp, points.corner, channels, H_f * W_f)
+            V[points.images, channels, points.columns] = interpolate(
+                corners_of(flat[here:], index, W_f), points
+            )
         if needs_dU or needs_dgrid:
             blocks.append(points)
 
@@ -66,19 +68,19 @@ def bilinear(
         dflat = xp.zeros_like(flat) if needs_dU else None
         ds = xp.zeros((2, N, H_out * W_out), flat.dtype) if needs_dgrid else None
         for points in blocks:
-            here = points.images, points.columns
+            block = points.images, points.columns
             for channels in channel_blocks(C, points.corner.size):
-                index = in_channels(xp, points.corner, channels, H_f * W_f)
+                here, index = in_channels(xp, points.corner, channels, H_f * W_f)
                 dv = dV[points.images, channels, points.columns].astype(flat.dtype, copy=False)
                 if dflat is not None:
-                    scatter(dflat, index, W_f, dv, points)
+                    scatter(dflat[here:], index, W_f, dv, points)
                 if ds is not None:
-                    slope_x, slope_y = slopes(gather(flat, index, W_f), points)
-                    ds[0][here] += (slope_x * dv).sum(axis=1)
-                    ds[1][here] += (slope_y * dv).sum(axis=1)
+                    slope_x, slope_y = slopes(corners_of(flat[here:], index, W_f), points)
+                    ds[0][block] += (slope_x * dv).sum(axis=1)
+                    ds[1][block] += (slope_y * dv).sum(axis=1)
             if ds is not None:
-                ds[0][here] *= points.x_slope
-                ds[1][here] *= points.y_slope
+                ds[0][block] *= points.x_slope
+                ds[1][block] *= points.y_slope
         dU = dgrid = None
         if dflat is not None:
             dU = dflat.reshape(framed.shape)[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
@@ -92,13 +94,13 @@ def bilinear(
     return V.reshape(N, C, H_out, W_out), backward
 
 
-def gather(flat: Array, index: Array, W_f: int) -> Corners:
+def corners_of(flat: Array, index: Array, W_f: int) -> Corners:
     """U at the four pixels round each point: n, m in {floor, floor + 1} of eq. (5)."""
     return (
-        flat.take(index),
-        flat[1:].take(index),
-        flat[W_f:].take(index),
-        flat[W_f + 1 :].take(index),
+        gather(flat, index),
+        gather(flat[1:], index),
+        gather(flat[W_f:], index),
+        gather(flat[W_f + 1 :], index),
     )
 
 
@@ -119,7 +121,7 @@ def interpolate(corners: Corners, points: Points) -> Array:
 
 
 def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> None:
-    """Eq. (6), the transpose of `gather` and `interpolate`: each pixel gets its weight times dV."""
+    """Eq. (6), the transpose of `corners_of` and `interpolate`: each pixel gets its weight times dV."""
     fx, fy = points.fx[:, None], points.fy[:, None]
     d10 = dv * fy
     d00 = dv - d10
@@ -195,9 +197,13 @@ def channel_blocks(C: int, points: int) -> Iterator[slice]:
     return (slice(c, min(c + step, C)) for c in range(0, C, step))
 
 
-def in_channels(xp: Any, corner: Array, channels: slice, plane: int) -> Array:
-    """Flat index (images, channels, points) of the upper left neighbour."""
-    if channels.stop == 1:
-        return corner[:, None]
-    first = xp.arange(channels.start, channels.stop) * plane
-    return corner[:, None] + first[:, None]  # type: ignore[no-any-return]
+def in_channels(xp: Any, corner: Array, channels: slice, plane: int) -> tuple[int, Array]:
+    """Where the first of the channels begins, and the points' flat index from there on.
+
+    The index has axes (images, channels, points).
+    """
+    index = corner[:, None]
+    n = channels.stop - channels.start
+    if n > 1:
+        index = index + xp.arange(n)[:, None] * plane
+    return channels.start * plane, index

@@ -1,0 +1,85 @@
+"""Inputs and weights free of kinks by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stn_np.gradcheck.probe import Values
+from stn_np.layers import Linear, Module, Sequential
+from stn_np.transformer import SpatialTransformer
+
+#: Which entries of theta are the shifts along x and y.
+SHIFTS = {"affine": [2, 5], "attention": [1, 2]}
+
+
+def grid_between_pixels(
+    rng: np.random.Generator, points: tuple[int, ...], shape: tuple[int, int], corners: bool
+) -> Values:
+    """Sampling points inside and outside the image, away from pixels and from the half-way lines.
+
+    Those are where the sampler has kinks, and where reflections without corner alignment have.
+    """
+    size = np.array(shape[::-1])  # (x, y)
+    whole = np.floor(rng.uniform(-size, 2 * size, (*points, 2)))
+    fraction = rng.uniform(0.15, 0.35, whole.shape) + 0.5 * rng.integers(0, 2, whole.shape)
+    pixels = whole + fraction
+    grid: Values = 2 * pixels / (size - 1) - 1 if corners else (2 * pixels + 1) / size - 1
+    return grid
+
+
+def distinct(rng: np.random.Generator, shape: tuple[int, ...]) -> Values:
+    """Values in [0, 1], no two of them nearly alike."""
+    n = int(np.prod(shape))
+    return rng.permutation(n).reshape(shape) / (n - 1)
+
+
+def ramps(rng: np.random.Generator, shape: tuple[int, int, int]) -> Values:
+    """Two images that rise towards a corner: sums of neighbours with positive weights do so too.
+
+    So a pooling behind a convolution finds clear maxima, in another place of its windows in each.
+    """
+    C, H, W = shape
+    ramp = np.arange(H)[:, None] + 1.3 * np.arange(W) + rng.uniform(0, 0.3, (2, C, H, W))
+    ramp[1] = ramp[1, ..., ::-1]
+    ramp /= ramp.max()
+    return 0.1 + 0.9 * ramp
+
+
+def keep_off_corners(model: Module, rng: np.random.Generator) -> None:
+    """Give every unit in front of a ReLU weights of one sign: three are on, the fourth is off.
+
+    With weights of both signs some of a thousand sums come out too near to 0, whatever the seed.
+    """
+    for name, parameter in model.named_parameters():
+        if "classifier" in name or "regression" in name:
+            continue
+        shape = parameter.data.shape
+        sign = np.where(np.arange(shape[0]) % 4 == 3, -1.0, 1.0)
+        sizes = rng.uniform(0.5, 1.5, shape) / np.prod(shape[1:])  # About a mean of the inputs.
+        parameter.data[...] = (sign * sizes.T).T
+
+
+def read_between_pixels(
+    transformer: SpatialTransformer, rng: np.random.Generator, images: Values
+) -> None:
+    """Give a transformer weights with which it reads these images between their pixels.
+
+    At the identity every sample is on a kink. So each image is to be shifted by about a third of a
+    pixel, with so little turned and scaled that its last pixel stays between two others. The
+    regression gets random weights, and of those that give these thetas the nearest.
+    """
+    transform, size = transformer.transform, np.array(images.shape[:1:-1])  # (W, H)
+    n = transform.n_params
+    largest = 0.1 / max(size)  # Three such numbers move the last pixel by 0.15 pixels at most.
+    theta = transform.identity + rng.uniform(-largest, largest, (len(images), n))
+    theta[:, SHIFTS[transform.name]] += 2 * 0.35 / (size - 1)
+    assert isinstance(transformer.localisation, Sequential)
+    layers = list(transformer.localisation)
+    regression, features = layers.pop(), images
+    assert isinstance(regression, Linear)
+    for layer in layers:
+        features, _ = layer(features)
+    features = np.column_stack([features, np.ones(len(images))])
+    weights = rng.normal(size=(features.shape[1], n)) * 0.1
+    weights += np.linalg.pinv(features) @ (theta - features @ weights)
+    regression.weight.data[...], regression.bias.data[...] = weights[:-1].T, weights[-1]

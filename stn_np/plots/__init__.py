@@ -1,0 +1,74 @@
+"""The pictures of a run, drawn from the files in its folder alone.
+
+Needs matplotlib, which nothing else in the library imports. No window is opened and pyplot is not
+used, so that drawing leaves no trace in the program that asks for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stn_np.plots.animation import save_animation
+from stn_np.plots.curves import draw_curves
+from stn_np.plots.run_files import read_run
+from stn_np.plots.sheet import draw_sheet, draw_strip
+from stn_np.plots.style import save
+
+
+def draw_run(run: Path) -> list[Path]:
+    """Draw all pictures of a run into its folder.
+
+    Parameters
+    ----------
+    run
+        The run folder. It may belong to a run that is still under way.
+
+    Returns
+    -------
+    list of Path
+        ``curves.png`` and, of a model with a transformer, ``transformer.png``, the followed test
+        digits as they come in and as the transformer hands them on, and ``transformer.gif``, the
+        first of them over the epochs.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, or does not hold what it should; the message names it.
+    OSError
+        If a picture cannot be written.
+    """
+    run = Path(run)
+    files = read_run(run)
+    drawn = [save(draw_curves(files), run / "curves.png")]
+    if files.frames is not None:
+        drawn.append(save(draw_sheet(files), run / "transformer.png"))
+        drawn.append(save_animation(files, run / "transformer.gif"))
+    return drawn
+
+
+def draw_banner(run: Path, path: Path) -> Path:
+    """Draw one wide picture of what a run's transformer does, for a README or a slide.
+
+    Parameters
+    ----------
+    run
+        The run folder, of a model with a transformer.
+    path
+        The picture to write; its suffix says the format.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ValueError
+        As `draw_run`, or if the model has no transformer.
+    OSError
+        If the picture cannot be written.
+    """
+    return save(draw_strip(read_run(Path(run))), Path(path))
+
+
+__all__ = ["draw_banner", "draw_run"]

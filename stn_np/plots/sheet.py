@@ -1,0 +1,133 @@
+"""Many test digits on one picture: the sheet, and the strip for a README."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from stn_np.plots.cell import Cell, field_of
+from stn_np.plots.run_files import Frames, RunFiles
+from stn_np.plots.style import BLUE, GREY, INK, SMALL, TEXT, TITLE, VERMILION, new_figure
+
+#: Digits side by side on a sheet: few enough to be seen on a phone.
+N_COLUMNS = 5
+
+#: Digits on the strip.
+N_STRIP = 8
+
+# All lengths in inches.
+WIDTH = 6.4
+MARGIN = 0.2
+GAP = 0.14
+HEAD = 1.2
+LABEL = 0.36
+
+
+def draw_sheet(files: RunFiles) -> Figure:
+    """Draw all followed digits as they were after the last epoch."""
+    frames = require_frames(files)
+    figure, cells = lay_out(len(frames.images))
+    write_head(figure, files.title, after_epoch(files, -1))
+    field = field_of(frames, slice(-1, None), len(frames.images))
+    for cell in cells:
+        cell.draw(frames, -1, field)
+        cell.write_label(files, frames, -1)
+    return figure
+
+
+def draw_strip(files: RunFiles) -> Figure:
+    """Draw one wide row of digits, for a README."""
+    frames = require_frames(files)
+    count = min(N_STRIP, len(frames.images))
+    left, side, bottom, between = 1.75, 1.15, 0.15, 0.42
+    width, height = left + count * (side + GAP) + MARGIN, 2 * side + between + bottom + 0.15
+    figure = new_figure(width, height)
+    field = field_of(frames, slice(-1, None), count)
+    for k in range(count):
+        x = left + k * (side + GAP)
+        below = _axes(figure, x, bottom, side)
+        cell = Cell(_axes(figure, x, bottom + side + between, side), below, k)
+        cell.draw(frames, -1, field)
+        _text(figure, x + side / 2, bottom + side + between / 2, "↓", GREY, TITLE, ha="center")
+    for y, text in (
+        (bottom + 1.5 * side + between, "Input $U$ with the\nframe that $\\theta$\nasks for"),
+        (bottom + 0.5 * side, "Output $V$:\nthe frame,\nset upright"),
+    ):
+        _text(figure, MARGIN, y, text, INK, TEXT)
+    return figure
+
+
+def lay_out(count: int) -> tuple[Figure, list[Cell]]:
+    """Make a figure with places for `count` digits, row after row."""
+    columns = min(N_COLUMNS, count)
+    rows = -(-count // columns)
+    side = (WIDTH - 2 * MARGIN + GAP) / N_COLUMNS - GAP
+    pitch = 2 * side + 0.06 + LABEL + GAP
+    height = HEAD + rows * pitch
+    figure = new_figure(WIDTH, height)
+    cells = []
+    for digit in range(count):
+        row, column = divmod(digit, columns)
+        x, top = MARGIN + column * (side + GAP), height - HEAD - row * pitch
+        above = _axes(figure, x, top - side, side)
+        cells.append(Cell(above, _axes(figure, x, top - 2 * side - 0.06, side), digit))
+    return figure, cells
+
+
+def write_head(figure: Figure, title: str, subtitle: str) -> None:
+    """Write what is shown, and what the frame means, above the digits."""
+    height = float(figure.get_figheight())
+    _text(figure, MARGIN, height - 0.27, title, INK, TITLE)
+    _text(figure, MARGIN, height - 0.57, subtitle, INK, TEXT)
+    handles = [
+        Line2D([], [], color=BLUE, linewidth=1.6, label="frame that is read"),
+        Line2D([], [], color=VERMILION, linewidth=3.2, label="its upper side"),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(MARGIN / WIDTH, 1 - 0.88 / height),
+        ncols=2,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.6,
+    )
+    right = WIDTH - MARGIN
+    _text(figure, right, height - 0.88, "above: input · below: output", GREY, SMALL, ha="right")
+
+
+def after_epoch(files: RunFiles, moment: int) -> str:
+    """What moment of the training it is, and how good the model is then."""
+    epoch = int(require_frames(files).epochs[moment])
+    if epoch == 0:
+        return "Before training"
+    known = files.metrics["epoch"] == epoch
+    text = f"After epoch {epoch}"
+    if known.any():
+        text += f": test error {files.metrics['test_error'][known][0]:.2f} %"
+    return text
+
+
+def require_frames(files: RunFiles) -> Frames:
+    """The followed digits, or an error for a model that has no transformer."""
+    if files.frames is None:
+        raise ValueError(f"run: expected a model with a transformer, got {files.config['model']!r}")
+    return files.frames
+
+
+def _axes(figure: Figure, x: float, y: float, side: float) -> Axes:
+    """Make square axes at a place given in inches from the lower left corner."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes((x / width, y / height, side / width, side / height))
+
+
+def _text(
+    figure: Figure, x: float, y: float, text: str, colour: str, size: float, ha: str = "left"
+) -> None:
+    """Write text at a place given in inches, centred vertically."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, y / height, text, color=colour, fontsize=size, ha=ha, va="center")
