@@ -71,8 +71,9 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     names = list(known)
     if value in names:
         return
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    by_lower_case = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(value).lower(), by_lower_case, n=1, cutoff=0.4)
+    hint = f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
     raise ValueError(f"{name}: expected one of {', '.join(map(repr, names))}, got {value!r}{hint}")
 
 

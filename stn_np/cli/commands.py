@@ -1,0 +1,138 @@
+"""The commands besides ``train``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import textwrap
+from typing import Any
+
+from stn_np.cli.report import aligned, evaluation, table
+from stn_np.cli.train import load_run_data
+from stn_np.training.folder import open_run
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Test error and confusion matrix of a run's newest model. Writes nothing."""
+    from stn_np.training import checkpoint
+    from stn_np.training.loop import Trainer
+    from stn_np.training.results import outcome
+    from stn_np.training.state import restore
+
+    folder, config = open_run(options.run)
+    newest = checkpoint.load_newest(folder.checkpoints)
+    train_set, test_set = load_run_data(config, options.data_dir)
+    trainer = Trainer(config, train_set, test_set)
+    restore(trainer, newest.arrays)
+    for note in newest.notes:
+        print(note, file=sys.stderr)
+    steps = f"step {trainer.step:,} of {trainer.total_steps:,}"
+    if not trainer.finished:
+        steps += ": training is not finished"
+    title = [("run folder", str(folder.path)), ("checkpoint", f"{newest.path.name}, {steps}")]
+    print(evaluation(outcome(trainer, train_set), title))
+    return 0
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw the pictures of a run again."""
+    from stn_np import plots
+
+    folder, _ = open_run(options.run)
+    for path in plots.draw_run(folder.path):
+        print(path)
+    return 0
+
+
+def gradcheck(options: argparse.Namespace) -> int:
+    """Every operation's backward against finite differences; 1 if one fails."""
+    from stn_np.gradcheck import table as check_all
+
+    rows = list(check_all())
+    cells = [[name, f"{error:.1e}", "ok" if ok else "FAILED"] for name, error, ok, _ in rows]
+    print(table(["operation", "relative error", ""], cells, left=(0, 2)))
+    failed = [(name, message) for name, _, ok, message in rows if not ok]
+    for name, message in failed:
+        print(f"\n{name}: {message}")
+    print(f"\n{len(rows) - len(failed)} of {len(rows)} are right")
+    return 1 if failed else 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Versions, BLAS, GPU, cores and data of this machine."""
+    import numpy as np
+
+    rows = [
+        ("stn_np", _version("stn-np")),
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("numpy", np.__version__),
+        ("BLAS", _blas()),
+        ("cores", _cores()),
+        ("CuPy", _cupy()),
+        ("MNIST", _mnist()),
+        ("digits", "embedded: 1,797 handwritten digits, always there"),
+    ]
+    print(aligned(rows))
+    return 0
+
+
+def _version(distribution: str) -> str:
+    """An installed distribution's version."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package (run from its source)"
+
+
+def _blas() -> str:
+    """NumPy's matrix library, and the limits on its threads."""
+    import numpy as np
+
+    built: Any = np.show_config(mode="dicts")
+    blas = built.get("Build Dependencies", {}).get("blas", {})
+    name = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+    settings = blas.get("openblas configuration", "")
+    most = [word for word in settings.split() if word.startswith("MAX_THREADS")]
+    limits = [
+        f"{variable}={os.environ[variable]}"
+        for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        if variable in os.environ
+    ]
+    threads = ", ".join(limits) or "threads: one a core, no limit is set"
+    return ", ".join([name, *most, threads])
+
+
+def _cores() -> str:
+    """Those of the machine, and those that this process may use where that differs."""
+    total = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    return str(total) if usable == total else f"{usable} of {total}"
+
+
+def _cupy() -> str:
+    """CuPy and its GPUs, or none. Imported only if it is there."""
+    if importlib.util.find_spec("cupy") is None:
+        return "none (not installed): everything runs on the CPU"
+    cupy = importlib.import_module("cupy")
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
+    except cupy.cuda.runtime.CUDARuntimeError as e:
+        return f"{cupy.__version__}, no GPU ({e})"
+    return f"{cupy.__version__}, {', '.join(names)}"
+
+
+def _mnist() -> str:
+    """Where the MNIST files are, checked, without going to the network."""
+    from stn_np.data import DataError, load_mnist
+
+    try:
+        train, _ = load_mnist(download=False)
+    except DataError as e:
+        return textwrap.fill(f"none: {e}", 72, break_long_words=False, break_on_hyphens=False)
+    return train.note

@@ -1,0 +1,137 @@
+"""Text for people: tables, frames and summaries."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stn_np.training.paper import why_different
+
+#: Longest class name in a confusion matrix.
+NAME_WIDTH = 12
+
+
+def framed(text: str, width: int = 78) -> str:
+    """A text in a frame of stars, which nobody can miss."""
+    lines = [w for line in text.splitlines() for w in textwrap.wrap(line, width - 4) or [""]]
+    edge = "*" * width
+    return "\n".join([edge, *(f"* {line:{width - 4}} *" for line in lines), edge, ""])
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values in two columns; a value of several lines stays in its column."""
+    width = max(len(name) for name, _ in rows)
+    lines = []
+    for name, value in rows:
+        first, *more = value.splitlines() or [""]
+        lines += [f"{name:{width}}  {first}", *(" " * (width + 2) + line for line in more)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """Columns as wide as they must be.
+
+    Parameters
+    ----------
+    head, rows
+        The cells.
+    left
+        Which columns are set to the left; the others are set to the right.
+    """
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{'<' if i in left else '>'}{widths[i]}}" for i, cell in enumerate(row)
+        ).rstrip()
+        for row in [head, *rows]
+    )
+
+
+def training_summary(results: dict[str, Any], folder: Path, pictures: Sequence[Path]) -> str:
+    """The end of a training: what, how well, how long, where.
+
+    Parameters
+    ----------
+    results
+        The content of results.json.
+    folder
+        The run folder.
+    pictures
+        What was drawn.
+    """
+    machine = results["machine"]
+    rate, peak = machine["images_per_second"], machine["peak_memory_mb"]
+    duration = f"{machine['seconds']:,.1f} s"
+    if rate is not None:
+        duration += f", {rate:,.0f} images/s with the tests in between"
+    rows = [*_what(results), *_how_well(results), ("time", duration)]
+    if peak is not None:
+        rows.append(("peak memory", f"{peak:,.0f} MB"))
+    rows.append(("run folder", str(folder)))
+    if pictures:
+        rows.append(("pictures", "\n".join(map(str, pictures))))
+    return aligned(rows)
+
+
+def evaluation(results: dict[str, Any], title: Sequence[tuple[str, str]]) -> str:
+    """The report of `eval`: what, how well, and what is taken for what."""
+    rows = aligned([*title, *_what(results), *_how_well(results)])
+    return f"{rows}\n\n{_confusion(results)}"
+
+
+def _what(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Data and model."""
+    transform = results["transform"]
+    return [
+        ("data set", f"{results['data']}, {results['train_images']:,} training images"),
+        ("distortion", results["distortion"]),
+        ("model", results["model"]),
+        ("transform", transform or "none: this model has no transformer"),
+        ("parameters", f"{results['parameters']:,}"),
+    ]
+
+
+def _how_well(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Test error, and the paper's."""
+    wrong, count = results["test_wrong"], results["test_images"]
+    rows = [("test error", f"{results['test_error']:.2f} %  ({wrong:,} of {count:,} wrong)")]
+    if results["paper_error"] is None:
+        return [*rows, ("paper's error", "none: its table is of MNIST under R and RTS")]
+    why = textwrap.fill(why_different(results["steps"], results["optimizer"]), 64)
+    return [*rows, ("paper's error", f"{results['paper_error']:.1f} %\n{why}")]
+
+
+def _confusion(results: dict[str, Any]) -> str:
+    """The confusion matrix with the error of each class; a dot stands for 0."""
+    names = [textwrap.shorten(n, NAME_WIDTH, placeholder="…") for n in results["class_names"]]
+    rows = [
+        [
+            name,
+            *(str(n) if n else "." for n in counts),
+            "" if error is None else f"{error:.2f} %",
+        ]
+        for name, counts, error in zip(
+            names, results["confusion"], results["class_errors"], strict=True
+        )
+    ]
+    head = "confusion matrix: a row for each right class, a column for what the model says"
+    return f"{head}\n\n{table(['', *names, 'error'], rows)}"
+
+
+def draw_pictures(folder: Path) -> list[Path]:
+    """Draw the pictures of a run; if that fails, say so: the run itself is safe on the disk."""
+    from stn_np import plots
+
+    try:
+        return list(plots.draw_run(folder))
+    except Exception as e:  # Whatever a drawing library may raise must not lose the summary.
+        print(
+            f"stn-np train: the pictures could not be drawn ({type(e).__name__}: {e}). "
+            f"The run is complete; to draw them later: stn-np plot {shlex.quote(str(folder))}",
+            file=sys.stderr,
+        )
+        return []

@@ -1,0 +1,79 @@
+"""Test error, in blocks, without any work for gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stn_np.backend import Array, to_numpy
+from stn_np.layers import cross_entropy
+from stn_np.layers.module import Module
+
+#: Images at a time: enough for the matrix products, few enough for the memory.
+BLOCK = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model says about a set of images.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy.
+    labels, predictions : Array
+        (N,), int64: the right class and the one that the model says.
+    """
+
+    loss: float
+    labels: Array
+    predictions: Array
+
+    @property
+    def wrong(self) -> int:
+        """How many images are classified wrongly."""
+        return int((self.predictions != self.labels).sum())
+
+    @property
+    def error(self) -> float:
+        """The same in % of all images."""
+        return 100 * self.wrong / len(self.labels)
+
+    def confusion(self, n_classes: int) -> NDArray[np.int64]:
+        """How often each class (row) is taken for each class (column)."""
+        pairs = self.labels * n_classes + self.predictions
+        counts: NDArray[np.int64] = np.bincount(pairs, minlength=n_classes**2)
+        return counts.reshape(n_classes, n_classes)
+
+
+def evaluate(model: Module, images: Array, labels: Array, block: int = BLOCK) -> Evaluation:
+    """Loss and predictions of a model.
+
+    Parameters
+    ----------
+    model
+        From images (N, C, H, W) to logits (N, K).
+    images, labels
+        (N, C, H, W), and (N,) whole numbers in [0, K).
+    block
+        Images at a time. Another block size may round the last bits differently.
+
+    Raises
+    ------
+    ValueError
+        If there are no images.
+    """
+    if not len(images):
+        raise ValueError("images: expected at least one image to evaluate, got none")
+    loss = 0.0
+    predictions = []
+    for start in range(0, len(images), block):
+        part = slice(start, start + block)
+        logits, _ = model(images[part], needs_dx=False)
+        mean, _ = cross_entropy(logits, labels[part])
+        loss += float(mean) * len(logits)
+        predictions.append(to_numpy(logits.argmax(axis=1)))
+    predicted = np.concatenate(predictions).astype(np.int64)
+    return Evaluation(loss / len(images), to_numpy(labels), predicted)

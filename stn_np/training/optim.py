@@ -1,0 +1,139 @@
+"""SGD, Adam and AdamW: in place, from the gradients that the backward pass left in the parameters.
+
+Each update is written out as single NumPy calls into one scratch array, because on half a million
+numbers the time goes into passes over memory and fresh arrays, not into arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+
+from stn_np.backend import Array, array_module
+from stn_np.checks import check_choice
+from stn_np.layers.module import Module, Parameter
+from stn_np.training.optimizer import Optimizer, RateFactor
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum (Polyak's, not Nesterov's): b = momentum b + g; p -= lr b.
+
+    Parameters
+    ----------
+    model, rate_factor
+        See `Optimizer`.
+    momentum
+        Share of the last step's direction that is kept. The paper names SGD but no momentum.
+    """
+
+    slots = ("momentum",)
+
+    def __init__(
+        self, model: Module, *, rate_factor: RateFactor | None = None, momentum: float = 0.9
+    ) -> None:
+        super().__init__(model, rate_factor=rate_factor)
+        self.momentum = momentum
+
+    def _update(self, p: Parameter, lr: float, tmp: Array, *state: Array) -> None:
+        (b,) = state
+        xp = array_module(parameter=p.data)
+        xp.multiply(b, self.momentum, out=b)
+        xp.add(b, p.grad, out=b)
+        xp.multiply(b, lr, out=tmp)
+        xp.subtract(p.data, tmp, out=p.data)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba, 2015), in the form that PyTorch computes too.
+
+    m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
+    p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps).
+
+    Parameters
+    ----------
+    model, rate_factor
+        See `Optimizer`.
+    betas
+        (b1, b2), the decay of the two running means.
+    eps
+        Keeps the division finite where a gradient is always zero.
+    """
+
+    slots = ("mean", "square")
+    #: Share of lr by which the parameter itself shrinks, apart from the gradient.
+    weight_decay = 0.0
+
+    def __init__(
+        self,
+        model: Module,
+        *,
+        rate_factor: RateFactor | None = None,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(model, rate_factor=rate_factor)
+        self.betas = betas
+        self.eps = eps
+
+    def _update(self, p: Parameter, lr: float, tmp: Array, *state: Array) -> None:
+        m, v = state
+        xp, (b1, b2) = array_module(parameter=p.data), self.betas
+        if self.weight_decay:
+            xp.multiply(p.data, 1 - lr * self.weight_decay, out=p.data)
+        xp.multiply(m, b1, out=m)
+        xp.multiply(p.grad, 1 - b1, out=tmp)
+        xp.add(m, tmp, out=m)
+        xp.multiply(v, b2, out=v)
+        xp.multiply(p.grad, p.grad, out=tmp)
+        xp.multiply(tmp, 1 - b2, out=tmp)
+        xp.add(v, tmp, out=v)
+        # The bias correction of v is one number: taken out of the root it saves a pass.
+        root = math.sqrt(1 - b2**self.n_steps)
+        xp.sqrt(v, out=tmp)
+        xp.add(tmp, self.eps * root, out=tmp)
+        xp.divide(m, tmp, out=tmp)
+        xp.multiply(tmp, lr * root / (1 - b1**self.n_steps), out=tmp)
+        xp.subtract(p.data, tmp, out=p.data)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019): p *= 1 - lr weight_decay first.
+
+    Parameters
+    ----------
+    model, rate_factor, betas, eps
+        See `Adam`.
+    weight_decay
+        0.01, as in PyTorch. It acts on every parameter, biases included.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        *,
+        rate_factor: RateFactor | None = None,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(model, rate_factor=rate_factor, betas=betas, eps=eps)
+        self.weight_decay = weight_decay
+
+
+#: The optimisers by the names that the command line knows.
+OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[AdamW]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def build_optimizer(name: str, model: Module, rate_factor: RateFactor | None = None) -> Optimizer:
+    """The optimiser of this name with its default settings.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the nearest one is suggested.
+    """
+    check_choice("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name](model, rate_factor=rate_factor)

@@ -1,0 +1,108 @@
+"""Files that are either the old one or the new one, whole, whenever the power goes."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from stn_np.backend import Array
+
+#: The time stamp inside our .npz files: fixed, so that equal arrays give equal bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step.
+
+    The bytes go to a temporary file in the same folder, are forced to the disk, and then take the
+    name; the folder's entry is forced to the disk too.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder must exist.
+    content
+        What it shall hold.
+
+    Raises
+    ------
+    OSError
+        If that fails (disk full, folder gone, no permission). The temporary file is removed and
+        the file is as it was before.
+    """
+    temporary: str | None = None
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException as e:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        if isinstance(e, OSError):
+            raise _explained(e, path) from e
+        raise
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    """The same error with the file's name and what to do in its message."""
+    what = {
+        errno.ENOSPC: "no space is left on the disk",
+        errno.EDQUOT: "the disk quota is used up",
+    }.get(error.errno or 0, error.strerror or str(error))
+    return OSError(error.errno, f"cannot write {path}: {what}; what was there before is unchanged")
+
+
+def _umask() -> int:
+    """The process's umask. There is no way to read it but to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a folder's entries to the disk, where the system can (Windows cannot open folders)."""
+    if os.name != "posix":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed `write_atomic` left behind."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def npz_bytes(arrays: Mapping[str, Array], comment: bytes = b"") -> bytes:
+    """Arrays as the bytes of an .npz file: like ``numpy.savez``, but equal arrays give equal bytes.
+
+    Parameters
+    ----------
+    arrays
+        NumPy arrays by name, none of objects.
+    comment
+        The zip archive's comment; it is the last thing in the bytes.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), member.getbuffer())
+        archive.comment = comment
+    return buffer.getvalue()

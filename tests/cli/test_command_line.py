@@ -1,0 +1,506 @@
+"""Every command as a user types it: output, exit codes, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stn_np
+import stn_np.data
+import stn_np.plots
+from stn_np.cli import COMMANDS, main
+from stn_np.cli.report import aligned, framed, table, training_summary
+from stn_np.data import DataUnavailableError, load_digits, load_mnist
+from stn_np.training import storage
+
+#: One epoch of the smallest useful model: about a tenth of a second.
+TINY = ["--data", "digits", "--model", "fcn", "--filters", "8", "--epochs", "1"]
+TINY += ["--batch-size", "256"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go to ./runs; and no data of this machine is found by chance."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STN_NP_DATA", raising=False)
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for matplotlib, which takes longer than everything else here."""
+
+    def draw(folder: Path) -> list[Path]:
+        (folder / "curves.png").write_bytes(b"picture")
+        return [folder / "curves.png"]
+
+    monkeypatch.setattr(stn_np.plots, "draw_run", draw)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stn_np.plots, "draw_run", lambda folder: [])
+        assert main(["train", *TINY, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished_run: Path, drawing: None) -> Path:
+    """A finished run as ./run, to be looked at and spoilt."""
+    return shutil.copytree(finished_run, Path("run"))
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    """Run a command that must fail with one line on standard error; return that line."""
+    try:
+        found = main(list(arguments))
+    except SystemExit as e:
+        found = e.code
+    error = capsys.readouterr().err
+    assert found == code
+    assert error.count("\n") == 1 and "Traceback" not in error, error
+    assert error.startswith(f"stn-np {arguments[0]}: error: ") or error.startswith("stn-np: error")
+    return error
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"] if command else ["--help"])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert text.startswith(f"usage: stn-np {command}" if command else "usage: stn-np [-h] COMMAND")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    defaults = {
+        "--data": "auto",
+        "--data-dir": "$STN_NP_DATA, the user's cache, else downloaded",
+        "--distortion": "R",
+        "--model": "st-cnn",
+        "--transform": "affine",
+        "--optimizer": "adamw",
+        "--loc-lr-factor": "1.0",
+        "--seed": "0",
+        "--out": "runs/<data>-<distortion>-<model>-<number>",
+    }
+    for option, default in defaults.items():
+        pattern = rf" {option} \S+ [^()]*\(default: {re.escape(default)}\)"
+        assert re.search(pattern, text), option
+    for option in ("--filters", "--epochs", "--batch-size"):
+        pattern = rf" {option} N [^()]*\(default: \d+ for MNIST, \d+ for other data\)"
+        assert re.search(pattern, text), option
+    for option in ("--lr", "--schedule", "--resume"):
+        assert f" {option} " in text
+
+
+def test_a_whole_training_as_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--filters", "2", "--epochs", "2", "--batch-size", "700"]
+    assert main(["train", "--data", "digits", *small]) == 0
+    out, err = capsys.readouterr()
+    assert "\r" not in out + err and "\x1b" not in out + err  # no bar where there is no terminal
+    for epoch in ("1/2", "2/2"):
+        line = rf"epoch {epoch}  loss \d+\.\d+  error +\d+\.\d+ %  test error +\d+\.\d+ %  "
+        assert re.search(line + r"[\d,]+ images/s  \d+:\d\d left\n", out), out
+    folder = Path("runs/digits-R-st-cnn-001")
+    results = json.loads((folder / "results.json").read_text())
+    summary = out[out.index("\ndata set ") :]
+    for name, value in {
+        "data set": "digits, 1,442 training images",
+        "distortion": "R",
+        "model": "st-cnn",
+        "transform": "affine",
+        "parameters": f"{results['parameters']:,}",
+        "test error": f"{results['test_error']:.2f} %",
+        "paper's error": "none",
+        "run folder": str(folder),
+    }.items():
+        assert re.search(rf"^{re.escape(name)} +{re.escape(value)}", summary, re.M), summary
+    assert re.search(r"^time +[\d.,]+ s", summary, re.M)
+    # The real pictures, drawn from the real files, are there and named.
+    for picture in ("curves.png", "transformer.png", "transformer.gif"):
+        assert (folder / picture).stat().st_size > 1000
+        assert str(folder / picture) in summary
+
+
+def test_the_run_folder(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    assert config["data"] == "digits" and config["filters"] == 8
+    assert config["optimizer"] == "adamw"  # settings not given are written out, too
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "lr",
+        "train_loss",
+        "train_error",
+        "test_loss",
+        "test_error",
+        "grad_norm",
+    ]
+    results = json.loads((run / "results.json").read_text())
+    assert float(rows[-1]["test_error"]) == results["test_error"]
+    assert results["test_error"] == pytest.approx(100 * results["test_wrong"] / 355)
+    confusion = results["confusion"]
+    assert sum(map(sum, confusion)) == 355
+    assert 355 - sum(confusion[k][k] for k in range(10)) == results["test_wrong"]
+    assert results["machine"]["peak_memory_mb"] > 20
+    checkpoints = sorted(p.name for p in (run / "checkpoints").iterdir())
+    assert checkpoints == ["checkpoint-00000000.npz", "checkpoint-00000005.npz"]
+    assert not (run / "frames.npz").exists()
+
+
+def test_same_seed_same_bits_in_every_file(drawing: None) -> None:
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        assert main(["train", *TINY, "--out", name, "--seed", seed]) == 0
+    for file in ("metrics.csv", "config.json", "checkpoints/checkpoint-00000005.npz"):
+        assert Path("a", file).read_bytes() == Path("b", file).read_bytes(), file
+        assert Path("a", file).read_bytes() != Path("c", file).read_bytes(), file
+
+
+def test_runs_are_numbered(drawing: None) -> None:
+    for number in ("001", "002"):
+        assert main(["train", *TINY]) == 0
+        assert Path(f"runs/digits-R-fcn-{number}/results.json").is_file()
+
+
+def test_eval_says_the_same_and_writes_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(run)
+    assert main(["eval", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert snapshot(run) == before
+    results = json.loads((run / "results.json").read_text())
+    assert f"{results['test_error']:.2f} %  ({results['test_wrong']} of 355 wrong)" in out
+    assert "checkpoint-00000005.npz, step 5 of 5\n" in out
+    head, *rows = out.rstrip("\n").splitlines()[-11:]
+    assert head.split() == [*"0123456789", "error"]
+    for k, row in enumerate(rows):
+        name, *counts, error, _ = row.split()
+        assert name == str(k)
+        assert [0 if c == "." else int(c) for c in counts] == results["confusion"][k]
+        assert error == f"{results['class_errors'][k]:.2f}"
+    assert len({len(row) for row in [head + "  ", *rows]}) <= 2  # aligned
+
+
+def test_eval_of_a_damaged_newest_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "checkpoints" / "checkpoint-00000005.npz").write_bytes(b"damaged")
+    assert main(["eval", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert "checkpoint-00000005.npz is damaged" in err
+    assert "checkpoint-00000000.npz, step 0 of 5: training is not finished" in out
+
+
+def test_all_checkpoints_damaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(b"damaged")
+    assert "no sound checkpoint is left" in fails(capsys, "eval", str(run))
+    (run / "results.json").unlink()
+    assert "no sound checkpoint is left" in fails(capsys, "train", "--resume", str(run))
+
+
+def test_plot_lists_the_pictures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run}/curves.png\n"
+    assert (run / "curves.png").is_file()
+
+
+def test_a_failure_to_draw_does_not_lose_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(folder: Path) -> list[Path]:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(stn_np.plots, "draw_run", broken)
+    assert main(["train", *TINY, "--out", "my run"]) == 0
+    out, err = capsys.readouterr()
+    assert "could not be drawn (RuntimeError: no fonts)" in err
+    assert "stn-np plot 'my run'" in err
+    assert "test error" in out and Path("my run/results.json").is_file()
+
+
+def test_resuming_a_finished_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(run)
+    assert main(["train", "--resume", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "is finished" in out and "test error" in out
+    assert snapshot(run) == before
+
+
+def test_resuming_with_the_same_options_is_no_contradiction(run: Path) -> None:
+    assert main(["train", "--resume", str(run), *TINY]) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "has"),
+    [
+        ("--epochs", "7", "1"),
+        ("--lr", "0.5", "0.003"),
+        ("--model", "cnn", "'fcn'"),
+        ("--batch-size", "12", "256"),
+        ("--data", "mnist", "'digits'"),
+        ("--seed", "9", "0"),
+        ("--loc-lr-factor", "0.5", "1.0"),
+    ],
+)
+def test_resuming_with_other_settings(
+    run: Path, option: str, value: str, has: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "results.json").unlink()
+    before = snapshot(run)
+    line = fails(capsys, "train", "--resume", str(run), option, value)
+    assert f"error: {option}: this run has {has}, got " in line and value in line
+    assert snapshot(run) == before
+
+
+def test_resuming_into_another_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "train", "--resume", str(run), "--out", "other")
+    assert "--out: a resumed run goes on in its own folder" in line
+
+
+def test_resuming_on_other_data(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "results.json").unlink()
+    config = (run / "config.json").read_text()
+    checksum = json.loads(config)["data_checksum"]
+    (run / "config.json").write_text(config.replace(checksum, "00000000"))
+    line = fails(capsys, "train", "--resume", str(run))
+    assert f"checksum 00000000, but digits now has {checksum}" in line
+
+
+@pytest.mark.parametrize("command", ["eval", "plot"])
+def test_no_run(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "RUN: expected the folder of a run, but x is no folder" in fails(capsys, command, "x")
+
+
+def test_existing_folder_is_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("full").mkdir()
+    Path("full/thesis.txt").write_text("")
+    monkeypatch.setattr(stn_np.data, "load", None)  # loading would fail
+    assert "--out: expected a new or empty" in fails(capsys, "train", *TINY, "--out", "full")
+    assert os.listdir("full") == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("where", [[], ["--out", "elsewhere"]])
+def test_unwritable_folder_is_refused_before_any_work(
+    where: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("stn_np.training.folder.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr(stn_np.data, "load", None)
+    line = fails(capsys, "train", *TINY, *where)
+    assert "--out: cannot write to" in line and "Permission denied" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--model", "cnnn"], "--model: expected one of .* did you mean 'cnn'"),
+        (["train", "--distortion", "RST"], "--distortion: .* did you mean 'RTS'"),
+        (["train", "--epochs", "0"], "--epochs: expected at least 1, got 0"),
+        (["train", "--epochs", "ten"], "--epochs: invalid int value: 'ten'"),
+        (["train", "--lr", "nan"], "--lr: expected a finite number above 0, got nan"),
+        (["train", "--seed", "-1"], "--seed: expected at least 0, got -1"),
+        (["train", "--data", "mnits"], "data: .* did you mean 'mnist'"),
+        (["train", "--data", "mnist", "--data-dir", "x"], "data_dir: .*no such folder"),
+        (["train", "--epoch", "3"], "unknown option --epoch; did you mean --epochs"),
+        (["train", "--modle=cnn"], "unknown option --modle; did you mean --model"),
+        (["train", "digits"], "one argument too many: 'digits'"),
+        (["trian"], "unknown command 'trian'; did you mean train"),
+        (["eval"], "the following arguments are required: RUN"),
+        (["train", "--resume", "nowhere"], "RUN: .*nowhere is no folder"),
+    ],
+)
+def test_one_line_for_what_is_wrong(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(message, fails(capsys, *arguments))
+    assert os.listdir() == []
+
+
+def test_divergence(drawing: None, capsys: pytest.CaptureFixture[str]) -> None:
+    diverging = ["--lr", "1e30", "--optimizer", "sgd", "--schedule", "constant", "--out", "d"]
+    assert main(["train", *TINY, *diverging]) == 1
+    err = capsys.readouterr().err
+    pattern = r"error: training diverged at step [2-5] \(epoch 1\): loss \S+, .* rate 1e\+30"
+    assert re.search(pattern, err), err
+    assert [p.name for p in Path("d/checkpoints").iterdir()] == ["checkpoint-00000000.npz"]
+    assert not Path("d/results.json").exists()
+
+
+def test_full_disk(
+    drawing: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.replace
+
+    def full(source: str, target: Path) -> None:
+        if Path(target).name == "checkpoint-00000005.npz":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(storage.os, "replace", full)
+    line = fails(capsys, "train", *TINY, "--out", "d")
+    assert "no space is left on the disk" in line
+    assert line.endswith("go on: stn-np train --resume d\n")
+    monkeypatch.setattr(storage.os, "replace", real)
+    assert main(["train", "--resume", "d"]) == 0
+    assert "going on from checkpoint-00000000.npz" in capsys.readouterr().out
+
+
+def test_auto_falls_back_to_digits_and_says_so(
+    drawing: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*arguments: object) -> None:
+        raise DataUnavailableError("MNIST is nowhere")
+
+    monkeypatch.setattr(stn_np.data, "load_mnist", nowhere)
+    assert main(["train", *TINY[2:]]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("*" * 78) and "NOT MNIST" in out and "MNIST is nowhere" in out
+    config = json.loads(Path("runs/digits-R-fcn-001/config.json").read_text())
+    assert config["data"] == "digits"
+
+
+def test_a_folder_of_images(drawing: None, tmp_path: Path) -> None:
+    from matplotlib.image import imsave
+
+    train, _ = load_digits()
+    for i in range(60):
+        folder = tmp_path / "pictures" / f"digit {train.labels[i] % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        imsave(folder / f"{i}.png", train.images[i, 0], cmap="gray", vmin=0, vmax=1)
+    tiny = ["--model", "fcn", "--epochs", "1", "--filters", "4", "--batch-size", "16"]
+    assert main(["train", "--data", "pictures", *tiny]) == 0
+    run = Path("runs/pictures-R-fcn-001")
+    assert json.loads((run / "config.json").read_text())["data"] == str(tmp_path / "pictures")
+    assert main(["eval", str(run)]) == 0
+    assert main(["train", "--resume", str(run), "--data", "pictures"]) == 0
+
+
+def test_the_papers_figure_is_shown_for_its_own_cells() -> None:
+    results = {
+        "data": "mnist",
+        "train_images": 60_000,
+        "test_images": 10_000,
+        "distortion": "R",
+        "model": "st-cnn",
+        "transform": "affine",
+        "parameters": 400_000,
+        "optimizer": "adamw",
+        "steps": 2340,
+        "test_error": 1.16,
+        "test_wrong": 116,
+        "paper_error": 0.7,
+        "machine": {"seconds": 663.0, "images_per_second": 900.0, "peak_memory_mb": None},
+    }
+    text = " ".join(training_summary(results, Path("runs/x"), []).split())
+    assert "paper's error 0.7 % the paper's is the mean of three runs of 150,000" in text
+    assert "test error 1.16 % (116 of 10,000 wrong)" in text
+    assert "peak memory" not in text and "pictures" not in text
+
+
+def test_gradcheck_prints_a_table_and_fails_if_one_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    rows = [("linear", 1e-12, True, ""), ("conv2d", 0.5, False, "Expected 1, got 2")]
+    module = importlib.import_module("stn_np.gradcheck")
+    monkeypatch.setattr(module, "table", lambda: rows)
+    assert main(["gradcheck"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^linear +1.0e-12  ok$", out, re.M)
+    assert re.search(r"^conv2d +5.0e-01  FAILED$", out, re.M)
+    assert "conv2d: Expected 1, got 2" in out and "1 of 2 are right" in out
+    monkeypatch.setattr(module, "table", lambda: rows[:1])
+    assert main(["gradcheck"]) == 0
+
+
+def test_info(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(
+        stn_np.data, "load_mnist", lambda download: load_mnist("nowhere", download=download)
+    )
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for name in ("stn_np", "python", "numpy", "BLAS", "cores", "CuPy", "MNIST", "digits"):
+        assert re.search(rf"^{name} +\S", out, re.M), name
+    assert np.__version__ in out and "OMP_NUM_THREADS=1" in out
+    assert "none: data_dir: expected a folder" in out  # MNIST
+    assert re.search("^digits +embedded", out, re.M)
+
+
+def test_errors_of_one_line() -> None:
+    from stn_np.cli import _message
+
+    assert _message(ValueError("a\n  b")) == "a b"
+    assert _message(FileNotFoundError(2, "No such file", "x")) == "x: No such file"
+    assert _message(MemoryError()) == "MemoryError"
+
+
+def test_text_layout() -> None:
+    assert aligned([("a", "1\n2"), ("long", "3")]) == "a     1\n      2\nlong  3"
+    assert table(["", "x"], [["a", "10"], ["bcd", "5"]]) == "      x\na    10\nbcd   5"
+    lines = framed("note " * 40 + "\nsecond").splitlines()
+    assert {len(line) for line in lines} == {78}
+    assert lines[0] == lines[-1] == "*" * 78 and "* second" in lines[-2]
+
+
+def test_help_is_light_and_module_runs() -> None:
+    code = (
+        "import sys, runpy; sys.argv[1:] = ['--help']\n"
+        "try: runpy.run_module('stn_np', run_name='__main__')\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "heavy = {'matplotlib', 'tqdm', 'pooch', 'PIL', 'scipy', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    root = str(Path(stn_np.__file__).parents[1])
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("usage: stn-np")
+
+
+def test_a_reader_that_goes_away_is_no_traceback(run: Path) -> None:
+    root = str(Path(stn_np.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-m", "stn_np", "eval", str(run)],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 2

@@ -1,0 +1,256 @@
+"""The loop: what comes when, what a step and an epoch do, what is recorded, and NaN."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stn_np.data import Dataset, load_digits
+from stn_np.layers import cross_entropy
+from stn_np.training.batches import Batches
+from stn_np.training.config import TrainConfig, defaults_for
+from stn_np.training.evaluate import Evaluation, evaluate
+from stn_np.training.frames import choose
+from stn_np.training.loop import METRICS, DivergedError, Trainer
+from stn_np.training.state import restore, state_of
+
+SMALL = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}
+
+
+def small_data() -> tuple[Dataset, Dataset]:
+    """62 training and 30 test digits: with batches of 12, five steps and two images left over."""
+    return tuple(
+        replace(half, images=half.images[:n], labels=half.labels[:n])
+        for half, n in zip(load_digits(), (62, 30), strict=True)
+    )
+
+
+def trainer(**settings: object) -> Trainer:
+    settings = {**defaults_for("digits"), **SMALL, **settings}
+    config = TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings)
+    return Trainer(config, *small_data())
+
+
+def run(t: Trainer, steps: int | None = None) -> Trainer:
+    for _ in range(t.total_steps if steps is None else steps):
+        t.train_step()
+        if t.step % t.batches.per_epoch == 0:
+            t.end_epoch()
+    return t
+
+
+def weights(t: Trainer) -> np.ndarray:
+    return np.concatenate([x.ravel() for x in t.model.state_dict().values()])
+
+
+def test_batches_are_a_pure_function_of_the_step() -> None:
+    train, _ = small_data()
+    first, second = (Batches(train, 12, "R", seed=4) for _ in range(2))
+    steps = range(12)
+    forwards = [first[s] for s in steps]
+    backwards = [second[s] for s in reversed(steps)][::-1]
+    for (x, y), (x2, y2) in zip(forwards, backwards, strict=True):
+        np.testing.assert_array_equal(x, x2)
+        np.testing.assert_array_equal(y, y2)
+
+
+def test_another_seed_gives_other_batches() -> None:
+    train, _ = small_data()
+    one, other = Batches(train, 12, "R", seed=0), Batches(train, 12, "R", seed=1)
+    assert not np.array_equal(one[0][1], other[0][1])  # order
+    alone = replace(train, images=train.images[:1], labels=train.labels[:1])
+    one, other = Batches(alone, 1, "R", seed=0), Batches(alone, 1, "R", seed=1)
+    assert not np.array_equal(one[0][0], other[0][0])  # distortion
+
+
+def test_an_epoch_shows_each_image_at_most_once_and_each_epoch_another_order() -> None:
+    train, _ = small_data()
+    train = replace(train, labels=np.arange(62))  # labels that tell the images apart
+    batches = Batches(train, 12, "none", seed=0)
+    epochs = [np.concatenate([batches[5 * e + i][1] for i in range(5)]) for e in range(3)]
+    for labels in epochs:
+        assert len(set(labels)) == len(labels) == 60
+    assert not np.array_equal(epochs[0], epochs[1])
+    images, labels = batches[7]
+    np.testing.assert_array_equal(images, train.images[labels])
+
+
+def test_images_are_distorted_afresh_in_every_epoch() -> None:
+    train, _ = small_data()
+    one = replace(train, images=train.images[:1], labels=train.labels[:1])
+    batches = Batches(one, 1, "R", seed=0)
+    assert not np.array_equal(batches[0][0], batches[1][0])
+    assert batches[0][0].shape == (1, 1, 28, 28)
+    assert Batches(one, 1, "RTS", seed=0)[0][0].shape == (1, 1, 42, 42)
+
+
+def test_fewer_images_than_a_batch_make_one_batch() -> None:
+    batches = Batches(small_data()[0], 256, "none", seed=0)
+    assert (batches.size, batches.per_epoch) == (62, 1)
+    assert len(batches[0][0]) == 62
+
+
+def test_same_seed_same_bits_other_seed_other_bits() -> None:
+    first, again, other = (run(trainer(seed=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(weights(first), weights(again))
+    assert first.rows == again.rows
+    for name, x in first.frames.arrays().items():
+        np.testing.assert_array_equal(x, again.frames.arrays()[name])
+    assert not np.array_equal(weights(first), weights(other))
+    # The test set is the same for every seed, so that runs can be compared.
+    np.testing.assert_array_equal(first.test.images, other.test.images)
+
+
+def test_a_step_is_forward_backward_update() -> None:
+    t, twin = trainer(optimizer="sgd", schedule="constant", lr=0.1), trainer()
+    images, labels = twin.batches[0]
+    logits, backward = twin.model(images, needs_dx=False)
+    loss, backward_loss = cross_entropy(logits, labels)
+    backward(backward_loss())
+    t.train_step()
+    for (name, p), (_, q) in zip(
+        t.model.named_parameters(), twin.model.named_parameters(), strict=True
+    ):
+        np.testing.assert_allclose(p.data, q.data - 0.1 * q.grad, rtol=1e-6, err_msg=name)
+    norm = np.sqrt(sum((q.grad.astype(float) ** 2).sum() for q in twin.model.parameters()))
+    wrong = (logits.argmax(1) != labels).sum()
+    np.testing.assert_allclose(t.sums, [loss, wrong, norm], rtol=1e-6)
+    assert t.running() == (t.sums[0], 100 * wrong / 12)
+
+
+def test_metrics_of_an_epoch() -> None:
+    t = trainer()
+    for _ in range(5):
+        t.train_step()
+    sums = t.sums.copy()
+    row = dict(zip(METRICS, t.end_epoch(), strict=True))
+    tested = evaluate(t.model, t.test.images, t.test.labels)
+    assert row["epoch"] == 1 and row["step"] == 5
+    assert row["lr"] == t.lr(4)
+    np.testing.assert_allclose(row["train_loss"], sums[0] / 5)
+    np.testing.assert_allclose(row["train_error"], 100 * sums[1] / 60)
+    np.testing.assert_allclose(row["grad_norm"], sums[2] / 5)
+    assert (row["test_loss"], row["test_error"]) == (tested.loss, tested.error)
+    assert not t.sums.any()
+
+
+def test_it_learns() -> None:
+    t = run(trainer(epochs=20, distortion="none"))
+    assert t.rows[-1][METRICS.index("train_loss")] < 0.2 * t.rows[0][METRICS.index("train_loss")]
+
+
+def test_localisation_factor_zero_freezes_the_localisation_net_only() -> None:
+    t = trainer(loc_lr_factor=0.0)
+    before = t.model.state_dict()
+    assert any("localisation" in name for name in before)
+    run(t, 2)
+    for name, x in t.model.state_dict().items():
+        assert np.array_equal(x, before[name]) == ("localisation" in name), name
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_stops_before_the_update(poison: float) -> None:
+    t = run(trainer(), 7)
+    p = t.model.parameters()[-1]
+    p.data[...] = poison
+    weights_before, state_before = weights(t), t.optimizer.state_dict()
+    with pytest.raises(DivergedError, match=r"step 8 \(epoch 2\): loss .* at learning rate .*--lr"):
+        t.train_step()
+    np.testing.assert_array_equal(weights(t), weights_before)
+    for key, x in t.optimizer.state_dict().items():
+        np.testing.assert_array_equal(x, state_before[key])
+    assert t.step == 7
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    t = trainer()
+    monkeypatch.setattr("stn_np.training.loop.gradient_norm", lambda model: np.array(np.inf))
+    with pytest.raises(DivergedError, match="gradient norm inf"):
+        t.train_step()
+    assert t.step == 0
+
+
+def test_an_infinite_loss_with_finite_gradients_stops_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def infinite(logits: np.ndarray, labels: np.ndarray) -> tuple:
+        loss, backward = cross_entropy(logits, labels)
+        return loss + np.float32(np.inf), backward
+
+    t = trainer()
+    monkeypatch.setattr("stn_np.training.loop.cross_entropy", infinite)
+    with pytest.raises(DivergedError, match=r"loss inf, gradient norm \d"):
+        t.train_step()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rate_far_too_high_diverges_without_warnings() -> None:
+    t = trainer(lr=1e30, optimizer="sgd", schedule="constant")
+    with pytest.raises(DivergedError, match="smaller rate"):
+        run(t)
+
+
+def test_frames_follow_the_same_digits_from_the_identity_on() -> None:
+    t = run(trainer())
+    frames = t.frames.arrays()
+    assert frames["images"].shape == (20, 1, 28, 28)
+    assert frames["labels"].shape == (20,)
+    assert frames["thetas"].shape == (4, 20, 6)
+    assert frames["warped"].shape == (4, 20, 1, 28, 28)
+    assert frames["predictions"].shape == (4, 20)
+    assert frames["epochs"].tolist() == [0, 1, 2, 3]
+    assert str(frames["transform"]) == "affine"
+    np.testing.assert_array_equal(frames["thetas"][0], np.tile([1, 0, 0, 0, 1, 0], (20, 1)))
+    np.testing.assert_array_equal(frames["warped"][0], frames["images"])
+    assert not np.array_equal(frames["thetas"][3], frames["thetas"][0])
+    logits, _ = t.model(frames["images"], needs_dx=False)
+    np.testing.assert_array_equal(frames["predictions"][3], logits.argmax(1))
+
+
+def test_no_frames_without_a_transformer() -> None:
+    assert run(trainer(model="fcn"), 5).frames is None
+
+
+def test_followed_digits_are_of_all_classes() -> None:
+    labels = np.array([0, 0, 0, 2, 1, 2, 0])
+    assert choose(labels, 5).tolist() == [0, 4, 3, 1, 5]
+    assert sorted(choose(labels, 50)) == list(range(7))
+
+
+def test_evaluation_in_blocks() -> None:
+    t = run(trainer(), 5)
+    whole = evaluate(t.model, t.test.images, t.test.labels)
+    parts = evaluate(t.model, t.test.images, t.test.labels, block=7)
+    np.testing.assert_array_equal(parts.predictions, whole.predictions)
+    np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
+    with pytest.raises(ValueError, match="images: expected at least one"):
+        evaluate(t.model, t.test.images[:0], t.test.labels[:0])
+
+
+def test_the_test_set_is_evaluated_again_after_every_change() -> None:
+    t = trainer()
+    before = t.evaluate()
+    assert t.evaluate() is before
+    t.train_step()
+    after = t.evaluate()
+    assert after.loss != before.loss
+    other = trainer()
+    other.evaluate()
+    restore(other, state_of(t))
+    assert other.evaluate().loss == after.loss
+
+
+def test_confusion_has_the_right_class_in_rows() -> None:
+    found = Evaluation(0.0, np.array([0, 0, 1, 2]), np.array([0, 2, 1, 1]))
+    assert found.confusion(3).tolist() == [[1, 0, 1], [0, 1, 0], [0, 1, 0]]
+    assert found.wrong == 2 and found.error == 50
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_no_images(half: int) -> None:
+    data = list(small_data())
+    data[half] = replace(data[half], images=data[half].images[:0], labels=data[half].labels[:0])
+    with pytest.raises(ValueError, match="data: expected at least one (training|test) image"):
+        Trainer(trainer().config, *data)
