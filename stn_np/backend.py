@@ -7,6 +7,8 @@ so that the same lines run wherever their inputs live. Nothing else in the libra
 from __future__ import annotations
 
 import ctypes
+import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -114,3 +116,19 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(trim_threshold, 2**30) and mallopt(mmap_threshold, 2**25))
+
+
+def describe_gpu() -> str:
+    """CuPy's version and its GPUs, or in words what is missing. Imports CuPy if it is installed."""
+    if importlib.util.find_spec("cupy") is None:
+        return "none (not installed): everything runs on the CPU"
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        return f"installed, but cannot be imported ({error})"
+    try:
+        devices = range(cupy.cuda.runtime.getDeviceCount())
+        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in devices]
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"{cupy.__version__}, no GPU ({error})"
+    return f"{cupy.__version__}, {', '.join(names)}"

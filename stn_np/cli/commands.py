@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
 import textwrap
 from typing import Any
 
+from stn_np.backend import describe_gpu
 from stn_np.cli.report import aligned, evaluation, table
 from stn_np.cli.train import load_run_data
 from stn_np.training.folder import open_run
@@ -73,7 +72,7 @@ def info(options: argparse.Namespace) -> int:
         ("numpy", np.__version__),
         ("BLAS", _blas()),
         ("cores", _cores()),
-        ("CuPy", _cupy()),
+        ("CuPy", describe_gpu()),
         ("MNIST", _mnist()),
         ("digits", "embedded: 1,797 handwritten digits, always there"),
     ]
@@ -114,19 +113,6 @@ def _cores() -> str:
     return str(total) if usable == total else f"{usable} of {total}"
 
 
-def _cupy() -> str:
-    """CuPy and its GPUs, or none. Imported only if it is there."""
-    if importlib.util.find_spec("cupy") is None:
-        return "none (not installed): everything runs on the CPU"
-    cupy = importlib.import_module("cupy")
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
-    except cupy.cuda.runtime.CUDARuntimeError as e:
-        return f"{cupy.__version__}, no GPU ({e})"
-    return f"{cupy.__version__}, {', '.join(names)}"
-
-
 def _mnist() -> str:
     """Where the MNIST files are, checked, without going to the network."""
     from stn_np.data import DataError, load_mnist
@@ -134,5 +120,6 @@ def _mnist() -> str:
     try:
         train, _ = load_mnist(download=False)
     except DataError as e:
-        return textwrap.fill(f"none: {e}", 72, break_long_words=False, break_on_hyphens=False)
+        why = f"none: {str(e).removeprefix('MNIST: ')}"
+        return textwrap.fill(why, 72, break_long_words=False, break_on_hyphens=False)
     return train.note

@@ -76,8 +76,10 @@ def bilinear(
                     scatter(dflat[here:], index, W_f, dv, points)
                 if ds is not None:
                     slope_x, slope_y = slopes(corners_of(flat[here:], index, W_f), points)
-                    ds[0][block] += (slope_x * dv).sum(axis=1)
-                    ds[1][block] += (slope_y * dv).sum(axis=1)
+                    slope_x *= dv
+                    slope_y *= dv
+                    ds[0][block] += slope_x.sum(axis=1)
+                    ds[1][block] += slope_y.sum(axis=1)
             if ds is not None:
                 ds[0][block] *= points.x_slope
                 ds[1][block] *= points.y_slope
@@ -121,7 +123,7 @@ def interpolate(corners: Corners, points: Points) -> Array:
 
 
 def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> None:
-    """Eq. (6), the transpose of `corners_of` and `interpolate`: each pixel gets its weight times dV."""
+    """Eq. (6), the transpose of both above: each pixel gets its weight times dV."""
     fx, fy = points.fx[:, None], points.fy[:, None]
     d10 = dv * fy
     d00 = dv - d10
