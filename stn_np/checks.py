@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from stn_np.backend import Array, array_module
 
 
@@ -64,6 +66,16 @@ def check_same_dtype(**arrays: Array) -> None:
     if len({x.dtype for x in arrays.values()}) > 1:
         came = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
         raise TypeError(f"expected arguments of one dtype, got {came}")
+
+
+def check_scalar(name: str, value: object) -> None:
+    """A real number is expected: Python's, NumPy's, or a 0-d array."""
+    shape = getattr(value, "shape", ())
+    if shape != ():
+        raise ValueError(f"{name}: expected one number, got shape {format_shape(shape)}")
+    real = isinstance(value, int | float) or getattr(value, "dtype", None) is not None
+    if not real or np.iscomplexobj(value):
+        raise TypeError(f"{name}: expected one number, got {value!r}")
 
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:

@@ -24,7 +24,7 @@ SETTINGS: dict[str, tuple[type, str, str]] = {
     "distortion": (str, "none|R|RTS", "R turns by up to 90 degrees; RTS turns, scales and moves"),
     "model": (str, "fcn|cnn|st-fcn|st-cnn", "the network; st- is with a spatial transformer"),
     "transform": (str, "affine|attention", "what the spatial transformer may do"),
-    "filters": (int, "N", "filters of each convolution; fcn and st-fcn get as many parameters"),
+    "filters": (int, "N", "filters in st-cnn; the other models get as many parameters"),
     "epochs": (int, "N", "times through the training set"),
     "batch_size": (int, "N", "images in a step"),
     "optimizer": (str, "sgd|adam|adamw", "how the weights are changed"),

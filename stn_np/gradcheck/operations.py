@@ -167,9 +167,8 @@ def _models(rng: np.random.Generator) -> Iterator[Operation]:
     cases = [(name, "R", (1, 28, 30)) for name in models.NAMES] + [("st-cnn", "RTS", (1, 42, 44))]
     for name, distortion, shape in cases:
         x = ramps(rng, shape)
-        model = models.build(
-            name, input_shape=shape, n_classes=4, filters=4, distortion=distortion, dtype=np.float64
-        )
+        sizes: dict[str, Any] = {"input_shape": shape, "n_classes": 4, "filters": 24}
+        model = models.build(name, **sizes, distortion=distortion, dtype=np.float64)
         keep_off_corners(model, rng)
         if model.transformer is not None:
             read_between_pixels(model.transformer, rng, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
 from stn_np.checks import check_floating, check_gradient
 from stn_np.layers.module import Module
@@ -51,7 +53,7 @@ class Flatten(Module):
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """Feature maps to vectors."""
-        y = x.reshape(x.shape[0], -1)
+        y = x.reshape(x.shape[0], prod(x.shape[1:]))  # -1 is ambiguous in an empty batch
 
         def backward(dy: Array) -> Array:
             check_gradient("dy", dy, y)

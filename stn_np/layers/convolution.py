@@ -69,6 +69,8 @@ def conv2d(
     F, _, kh, kw = weight.shape
     check_array("bias", bias, (F,))
     check_same_dtype(x=x, weight=weight, bias=bias)
+    if 0 in (C, kh, kw):
+        raise ValueError(f"weight: expected at least one channel and one pixel, got {weight.shape}")
     if H < kh or W < kw:
         raise ValueError(f"x: expected images of at least {kh}x{kw} (the kernel), got {H}x{W}")
     H_out, W_out, lines = H - kh + 1, W - kw + 1, C * kw

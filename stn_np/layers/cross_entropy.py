@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_shape
+from stn_np.checks import check_array, check_scalar, check_shape
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Array]]:
@@ -54,6 +54,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     loss = (xp.log(sum_exp[:, 0]) - z[row, labels]).mean()
 
     def backward(dloss: float = 1.0) -> Array:
+        check_scalar("dloss", dloss)
         dlogits = exp_z / sum_exp
         dlogits[row, labels] -= 1
         dlogits *= dloss / N

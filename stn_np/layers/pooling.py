@@ -171,7 +171,7 @@ def windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:
     """How many windows an axis has. Each must begin inside the image, also in ceil mode."""
     if not ceil_mode:
         return (size - kernel) // stride + 1
-    n = -(-(size - kernel) // stride) + 1
+    n = max(0, -(-(size - kernel) // stride)) + 1  # one window, if it covers the whole image
     return n - 1 if (n - 1) * stride >= size else n
 
 

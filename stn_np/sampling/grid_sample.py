@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_array, check_choice, check_gradient
 from stn_np.sampling.bilinear import GridSampleBackward, bilinear
@@ -77,17 +79,20 @@ def grid_sample(
         raise ValueError(
             f"grid: expected as many grids as images ({U.shape[0]}), or one, got {grid.shape[0]}"
         )
-    V, pullback = bilinear(
-        U,
-        grid,
-        padding_mode=padding_mode,
-        align_corners=align_corners,
-        needs_dU=needs_dU,
-        needs_dgrid=needs_dgrid,
-    )
+    # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
+    with np.errstate(over="ignore", invalid="ignore"):
+        V, pullback = bilinear(
+            U,
+            grid,
+            padding_mode=padding_mode,
+            align_corners=align_corners,
+            needs_dU=needs_dU,
+            needs_dgrid=needs_dgrid,
+        )
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         check_gradient("dV", dV, V)
-        return pullback(dV)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return pullback(dV)
 
     return V, backward

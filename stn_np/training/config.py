@@ -40,7 +40,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "optimizer": "adamw",
         "lr": 3e-3,
-        "loc_lr_factor": 1.0,
+        "loc_lr_factor": 2.0,
         "schedule": "one-cycle",
     },
 }

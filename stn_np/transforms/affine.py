@@ -55,7 +55,8 @@ def affine_grid(
     G = homogeneous_grid(xp, (H, W), align_corners=align_corners, dtype=dtype)
 
     # s_i = theta (x_t, y_t, 1)^T for all pixels and all images in one product.    eq. (1)
-    s = theta.reshape(N * 2, 3).astype(dtype, copy=False) @ G
+    with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
+        s = theta.reshape(N * 2, 3).astype(dtype, copy=False) @ G
     grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
     def backward(dgrid: Array) -> Array:

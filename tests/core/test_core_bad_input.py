@@ -1,0 +1,467 @@
+"""Bad input: an error that names the argument, or a defined result; never a crash or a warning."""
+
+from __future__ import annotations
+
+import sys
+import types
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import CORNERS, PADDINGS, assert_close, assert_equal, grid_at
+
+import stn_np
+from stn_np import layers, models
+from stn_np.backend import array_module, scatter_add, to_numpy
+from stn_np.checks import check_size
+from stn_np.layers import cross_entropy
+from stn_np.transforms import Affine, Attention, by_name
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+IMAGES, GRID = np.ones((2, 3, 4, 5)), np.zeros((2, 3, 4, 2))
+NOT_ARRAYS = [[[1.0]], (1.0, 2.0), 1.0, None, "abc", np.float64(1.0)]
+NOT_FLOATS = [np.int64, np.uint8, bool, np.complex128, object]
+
+
+def identity_net() -> layers.Sequential:
+    """A localisation net for no particular image size: theta is the identity."""
+
+    class Identity(layers.Module):
+        def __call__(self, x: Any, *, needs_dx: bool = True) -> Any:
+            return np.stack([Affine.identity] * len(x)), lambda dtheta: np.zeros_like(x)
+
+    return layers.Sequential(identity=Identity())
+
+
+def calls() -> dict[str, tuple[Any, dict[str, np.ndarray]]]:
+    """Every public function of arrays, with good arguments."""
+    image = np.ones((2, 3, 6, 5))
+    return {
+        "affine_grid": (
+            lambda theta: stn_np.affine_grid(theta, (3, 4)),
+            {"theta": np.ones((2, 2, 3))},
+        ),
+        "Affine": (lambda theta: Affine()(theta, (3, 4)), {"theta": np.ones((2, 6))}),
+        "Attention": (lambda theta: Attention()(theta, (3, 4)), {"theta": np.ones((2, 3))}),
+        "grid_sample": (stn_np.grid_sample, {"U": IMAGES, "grid": GRID}),
+        "conv2d": (
+            layers.conv2d,
+            {"x": image, "weight": np.ones((4, 3, 3, 2)), "bias": np.ones(4)},
+        ),
+        "linear": (
+            layers.linear,
+            {"x": np.ones((2, 5)), "weight": np.ones((4, 5)), "bias": np.ones(4)},
+        ),
+        "max_pool2d": (lambda x: layers.max_pool2d(x, 2), {"x": image}),
+        "avg_pool2d": (lambda x: layers.avg_pool2d(x, 2), {"x": image}),
+        "relu": (layers.relu, {"x": image}),
+        "cross_entropy": (
+            lambda logits: cross_entropy(logits, np.array([0, 1])),
+            {"logits": np.ones((2, 3))},
+        ),
+        "SpatialTransformer": (
+            lambda U: stn_np.SpatialTransformer(identity_net(), Affine())(U),
+            {"U": image},
+        ),
+        "Model": (
+            lambda x: models.build("cnn", filters=1)(x),
+            {"x": np.ones((1, 1, 28, 28), np.float32)},
+        ),
+    }
+
+
+ARGUMENTS = [pytest.param(f, a, n, id=f"{name}-{n}")
+             for name, (f, a) in calls().items() for n in a]  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "arguments", "name"), ARGUMENTS)
+def test_what_is_no_array_is_refused(f: Any, arguments: dict[str, Any], name: str) -> None:
+    for bad in NOT_ARRAYS:
+        with pytest.raises(TypeError, match=f"^{name}: expected a NumPy or CuPy array, got"):
+            f(*(arguments | {name: bad}).values())
+
+
+@pytest.mark.parametrize(("f", "arguments", "name"), ARGUMENTS)
+def test_other_dtypes_are_refused(f: Any, arguments: dict[str, Any], name: str) -> None:
+    for dtype in NOT_FLOATS:
+        bad = arguments[name].astype(dtype)
+        with pytest.raises(
+            TypeError, match=f"^{name}: expected a floating-point dtype, got {bad.dtype}"
+        ):
+            f(*(arguments | {name: bad}).values())
+
+
+@pytest.mark.parametrize(
+    ("f", "arguments", "name"), [p for p in ARGUMENTS if not str(p.id).startswith("relu")]
+)
+def test_other_ranks_are_refused(f: Any, arguments: dict[str, Any], name: str) -> None:
+    good = arguments[name]
+    for bad in (good[None], np.array(good[0]), np.array(1.0)):
+        with pytest.raises(ValueError, match=rf"^{name}: expected shape \(.*\), got \("):
+            f(*(arguments | {name: bad}).values())
+
+
+def test_shapes_that_do_not_fit_together() -> None:
+    def refused(match: str, f: Any, *arguments: Any, **options: Any) -> None:
+        with pytest.raises(ValueError, match=match):
+            f(*arguments, **options)
+
+    grid = r"grid: expected shape \(N, H', W', 2\), got \(2, 3, 4, 3\)"
+    refused(grid, stn_np.grid_sample, IMAGES, np.zeros((2, 3, 4, 3)))
+    refused(r"^grid: expected as many grids as images \(2\), or one, got 3",
+            stn_np.grid_sample, IMAGES, np.zeros((3, 3, 4, 2)))  # fmt: skip
+    refused(r"^grid:", stn_np.grid_sample, IMAGES, np.zeros((0, 3, 4, 2)))
+    refused(r"^theta: expected shape \(N, 2, 3\), got \(2, 3, 2\)",
+            stn_np.affine_grid, np.ones((2, 3, 2)), (3, 4))  # fmt: skip
+    refused(r"^theta: expected shape \(N, 6\), got \(2, 3\)", Affine(), np.ones((2, 3)), (3, 4))
+    refused(r"^theta: expected shape \(N, 3\), got \(2, 6\)", Attention(), np.ones((2, 6)), (3, 4))
+    x = np.ones((2, 3, 6, 5))
+    refused(r"^weight: expected shape \(F, 3, kh, kw\), got \(4, 2, 3, 3\)",
+            layers.conv2d, x, np.ones((4, 2, 3, 3)), np.ones(4))  # fmt: skip
+    refused(r"^bias: expected shape \(4,\), got \(3,\)",
+            layers.conv2d, x, np.ones((4, 3, 3, 3)), np.ones(3))  # fmt: skip
+    refused(r"^weight: expected shape \(K, 5\), got \(4, 6\)",
+            layers.linear, np.ones((2, 5)), np.ones((4, 6)), np.ones(4))  # fmt: skip
+    refused(r"^bias: expected shape \(4,\), got \(1,\)",
+            layers.linear, np.ones((2, 5)), np.ones((4, 5)), np.ones(1))  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (6, 6), (9, 9)])
+def test_an_image_smaller_than_the_kernel(shape: tuple[int, int]) -> None:
+    x, w = np.ones((2, 3, 6, 5)), np.ones((4, 3, *shape))
+    with pytest.raises(ValueError, match=rf"^x: .*{shape[0]}x{shape[1]} .*got 6x5"):
+        layers.conv2d(x, w, np.ones(4))
+    with pytest.raises(ValueError, match="^x: expected images of at least 7x7 .*got 6x5"):
+        layers.max_pool2d(x, 7)
+    with pytest.raises(ValueError, match="^x: expected images of at least 6x6 .*got 6x5"):
+        layers.avg_pool2d(x, 6, 1)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (4, 0), (0, 0)])
+def test_images_without_pixels(shape: tuple[int, int]) -> None:
+    x = np.ones((2, 3, *shape))
+    with pytest.raises(ValueError, match="^U: expected at least one pixel"):
+        stn_np.grid_sample(x, GRID)
+    for pool, ceil_mode in product((layers.max_pool2d, layers.avg_pool2d), CORNERS):
+        with pytest.raises(ValueError, match="^x: expected images of at least"):
+            pool(x, 2, ceil_mode=ceil_mode)
+    with pytest.raises(ValueError, match="^x: expected images of at least"):
+        layers.conv2d(x, np.ones((4, 3, 1, 1)), np.ones(4))
+    with pytest.raises(ValueError, match="^(U|x|out_shape): expected"):
+        stn_np.SpatialTransformer(identity_net(), Affine())(x)
+
+
+def test_a_kernel_without_pixels_and_images_without_channels() -> None:
+    with pytest.raises(ValueError, match="^weight: expected"):
+        layers.conv2d(np.ones((2, 3, 6, 5)), np.ones((4, 3, 0, 2)), np.ones(4))
+    with pytest.raises(ValueError, match="^(x|weight): expected"):
+        layers.conv2d(np.ones((2, 0, 6, 5)), np.ones((4, 0, 3, 2)), np.ones(4))
+    V, backward = stn_np.grid_sample(np.ones((2, 0, 4, 5)), GRID)
+    assert V.shape == (2, 0, 3, 4)
+    assert_equal(backward(V)[1], np.zeros(GRID.shape))
+
+
+def test_arguments_of_different_dtypes() -> None:
+    x, w, b = np.ones((2, 5)), np.ones((4, 5), np.float32), np.ones(4)
+    with pytest.raises(TypeError, match="one dtype, got x float64, weight float32, bias float64"):
+        layers.linear(x, w, b)
+    with pytest.raises(TypeError, match="one dtype, got x float32, weight float32, bias float64"):
+        layers.conv2d(np.ones((2, 3, 6, 5), np.float32), np.ones((4, 3, 2, 2), np.float32), b)
+
+
+def test_sizes() -> None:
+    theta, x = np.ones((2, 2, 3)), np.ones((2, 3, 6, 5))
+    for bad in (3, (3,), (3, 4, 5), "34", None, {3, 4}):
+        with pytest.raises(TypeError, match="^out_shape: expected a pair"):
+            stn_np.affine_grid(theta, bad)  # type: ignore[arg-type]
+    for bad in ((3.0, 4), (True, 4), (None, 4), ("3", 4)):
+        with pytest.raises(TypeError, match="^out_shape: expected a whole number"):
+            stn_np.affine_grid(theta, bad)  # type: ignore[arg-type]
+        if bad[0] is not None:
+            with pytest.raises(TypeError, match="^out_shape: expected a whole number"):
+                stn_np.SpatialTransformer(layers.Flatten(), Affine(), bad)  # type: ignore[arg-type]
+    for bad in ((0, 4), (3, -1)):
+        with pytest.raises(ValueError, match="^out_shape: expected at least 1, got"):
+            stn_np.affine_grid(theta, bad)
+    for pool in (layers.max_pool2d, layers.avg_pool2d):
+        with pytest.raises(ValueError, match="^kernel: expected at least 1, got 0"):
+            pool(x, 0)
+        with pytest.raises(TypeError, match="^kernel: expected a whole number, got 2.0"):
+            pool(x, 2.0)
+        with pytest.raises(ValueError, match="^stride: expected at least 1, got 0"):
+            pool(x, 2, 0)
+        with pytest.raises(TypeError, match="^stride: expected a whole number, got '2'"):
+            pool(x, 2, "2")
+    check_size("n", np.uint8(3), minimum=3)
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    cases: list[tuple[str, Any]] = [
+        ("padding_mode: .*got 'zero'; did you mean 'zeros'",
+         lambda: stn_np.grid_sample(IMAGES, GRID, padding_mode="zero")),
+        ("padding_mode: .*got 'reflect'; did you mean 'reflection'",
+         lambda: stn_np.SpatialTransformer(layers.Flatten(), Affine(), padding_mode="reflect")),
+        ("mode: expected one of 'bilinear', got 'bilinar'; did you mean 'bilinear'",
+         lambda: stn_np.grid_sample(IMAGES, GRID, mode="bilinar")),
+        ("padding_mode: .*got None", lambda: stn_np.grid_sample(IMAGES, GRID, padding_mode=None)),  # type: ignore[arg-type]
+        ("transform: .*got 'afine'; did you mean 'affine'", lambda: by_name("afine")),
+        ("transform: .*got 'attn'; did you mean 'attention'",
+         lambda: models.build("st-cnn", transform="attn")),
+        ("model: .*got 'stcnn'; did you mean 'st-cnn'", lambda: models.build("stcnn")),
+        ("model: expected one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', got 'xyz'$",
+         lambda: models.build("xyz")),
+    ]  # fmt: skip
+    for match, call in cases:
+        with pytest.raises(ValueError, match=f"^{match}"):
+            call()
+
+
+def test_an_unknown_distortion_is_refused() -> None:
+    with pytest.raises(ValueError, match="^distortion: .*got 'RST'; did you mean 'RTS'"):
+        models.build("st-cnn", distortion="RST")
+
+
+def test_models_refuse_what_they_cannot_build() -> None:
+    with pytest.raises(ValueError, match="^input_shape: .*at least 28x28, got 27x40"):
+        models.build("cnn", input_shape=(1, 27, 40))
+    with pytest.raises(ValueError, match="^filters: expected at least 1"):
+        models.build("cnn", filters=0)
+    with pytest.raises(TypeError, match="^filters: expected a whole number"):
+        models.build("cnn", filters=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("input_shape", (28, 28)), ("input_shape", (1, 28, 28.0)), ("input_shape", (0, 28, 28)),
+     ("n_classes", 0), ("n_classes", 2.5), ("dtype", np.int64)],
+)  # fmt: skip
+def test_models_name_the_argument_that_is_wrong(name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: expected"):
+        models.build("cnn", **{name: value})
+
+
+def test_labels() -> None:
+    logits = np.zeros((2, 3))
+    for bad in (np.array([0.0, 1.0]), np.array([True, False]), np.array(["0", "1"])):
+        with pytest.raises(TypeError, match="^labels: expected an integer dtype, got"):
+            cross_entropy(logits, bad)
+    with pytest.raises(TypeError, match="^labels: expected a NumPy or CuPy array, got list"):
+        cross_entropy(logits, [0, 1])  # type: ignore[arg-type]
+    for bad in (np.array([0, 1, 2]), np.array([[0], [1]]), np.array(1)):
+        with pytest.raises(ValueError, match=r"^labels: expected shape \(2,\), got"):
+            cross_entropy(logits, bad)
+    for bad in ([0, 3], [-1, 2]):
+        with pytest.raises(ValueError, match=r"^labels: expected values in \[0, 3\), got"):
+            cross_entropy(logits, np.array(bad))
+    with pytest.raises(ValueError, match="^logits: expected at least one row"):
+        cross_entropy(np.zeros((0, 3)), np.zeros(0, int))
+
+
+def test_the_upstream_gradient_of_a_loss_is_one_number() -> None:
+    _, backward = cross_entropy(np.zeros((2, 3)), np.array([0, 1]))
+    for bad in (np.ones(3), np.ones((2, 1)), np.ones((2, 3))):  # would broadcast over dlogits
+        with pytest.raises(ValueError, match="^dloss: expected"):
+            backward(bad)
+    for bad in ("1", None, 1j):
+        with pytest.raises(TypeError, match="^dloss: expected"):
+            backward(bad)
+    for good in (2, np.float32(2), np.array(2.0)):
+        assert_equal(backward(good), 2 * backward())
+
+
+# ----------------------------------------------------------------------------- libraries that mix
+
+
+class OtherArray:
+    """Stands in for cupy.ndarray where there is no GPU."""
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    cupy = types.ModuleType("cupy")
+    cupy.ndarray = OtherArray  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    return cupy
+
+
+def test_numpy_and_cupy_do_not_mix(fake_cupy: types.ModuleType) -> None:
+    gpu = OtherArray()
+    with pytest.raises(TypeError, match=r"got U in NumPy, grid in CuPy; move them with cupy\."):
+        stn_np.grid_sample(IMAGES, gpu)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got U in CuPy, grid in NumPy"):
+        stn_np.grid_sample(gpu, GRID)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got x in NumPy, weight in CuPy, bias in NumPy"):
+        layers.linear(np.ones((2, 5)), gpu, np.ones(4))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got x in NumPy, weight in NumPy, bias in CuPy"):
+        layers.conv2d(np.ones((2, 3, 6, 5)), np.ones((4, 3, 2, 2)), gpu)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got logits in NumPy, labels in CuPy"):
+        cross_entropy(np.ones((2, 3)), gpu)  # type: ignore[arg-type]
+    for f, arguments in calls().values():
+        y, backward = f(*arguments.values())
+        if y.ndim:
+            with pytest.raises(TypeError, match="expected all arrays in one library, got d"):
+                backward(gpu)
+
+
+def test_the_module_follows_the_arrays(fake_cupy: types.ModuleType) -> None:
+    assert array_module(a=OtherArray(), b=OtherArray()) is fake_cupy
+    assert array_module(a=np.ones(1), b=np.ones(2)) is np
+    with pytest.raises(TypeError, match="^b: expected a NumPy or CuPy array, got list"):
+        array_module(a=OtherArray(), b=[1])
+
+
+def test_without_cupy_only_numpy_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    assert array_module(a=np.ones(1)) is np
+    with pytest.raises(TypeError, match="^a: expected a NumPy or CuPy array, got OtherArray"):
+        array_module(a=OtherArray())
+
+
+def test_scatter_add_and_to_numpy(xp: Any) -> None:
+    target = xp.zeros(4)
+    scatter_add(target, xp.asarray([1, 3, 1, 1]), xp.asarray([1.0, 2, 4, 8]))
+    assert_equal(target, [0, 13, 0, 2])
+    assert isinstance(to_numpy(target), np.ndarray)
+    assert isinstance(target, np.ndarray) == (to_numpy(target) is target)
+
+
+# --------------------------------------------------------------- NaN, infinite and huge coordinates
+
+NAN, INF, F32_MAX = float("nan"), float("inf"), float(np.finfo(np.float32).max)
+WILD = [NAN, INF, -INF, F32_MAX, -F32_MAX, 3e38, -3e38, 1e30, -1e30, 1e10, -1e10, 2.0**31,
+        -(2.0**31), 2.0**63, 1e5, -1e5, 1e-45, -1e-45]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(("H", "W"), [(1, 1), (1, 5), (4, 1), (3, 4), (28, 42), (300, 2)])
+def test_wild_coordinates_give_finite_numbers(
+    xp: Any, rng: Any, H: int, W: int, padding: str, corners: bool, dtype: Any
+) -> None:
+    """Never an exception, a warning or a foreign number: only pixels and padding are read."""
+    with np.errstate(all="ignore"):
+        values = np.array([*WILD, 0.3, -1.0, 1.0], np.float64).astype(dtype)
+    if dtype == np.float64:
+        values = np.concatenate([values, [1e300, -1e308, np.finfo(np.float64).max]])
+    grid = np.stack(np.meshgrid(values, values), -1)[None]
+    U = rng.uniform(1, 2, (1, 2, H, W)).astype(dtype)
+    V, backward = stn_np.grid_sample(
+        xp.asarray(U), xp.asarray(grid), padding_mode=padding, align_corners=corners
+    )
+    dU, dgrid = backward(xp.ones(V.shape, dtype))
+    for a in map(to_numpy, (V, dU, dgrid)):
+        assert np.isfinite(a).all()
+    V = to_numpy(V)
+    assert V.max() <= 2
+    assert V.min() >= (0 if padding == "zeros" else 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("corners", CORNERS)
+def test_where_nan_and_infinity_are_read(xp: Any, corners: bool, dtype: Any) -> None:
+    U = np.arange(1.0, 13).reshape(1, 1, 3, 4).astype(dtype)
+    grid = np.array([[NAN, 0], [0, NAN], [NAN, NAN], [INF, 0], [-INF, 0], [0, INF], [0, -INF]])
+    grid = xp.asarray(grid.reshape(1, 1, -1, 2).astype(dtype))
+
+    def sample(padding: str) -> Any:
+        V, backward = stn_np.grid_sample(
+            xp.asarray(U), grid, padding_mode=padding, align_corners=corners
+        )
+        dU, dgrid = backward(xp.ones(V.shape, dtype))
+        return V[0, 0, 0], dU, dgrid
+
+    V, dU, dgrid = sample("zeros")
+    assert_equal(V, np.zeros(7))
+    assert_equal(dU, np.zeros_like(U))
+    assert_equal(dgrid, np.zeros(grid.shape))
+    # NaN: far to the left, or above. The middle of the image is row 1, column 1.5.
+    V, _, dgrid = sample("border")
+    assert_equal(V, [5, 2.5, 1, 8, 5, 10.5, 2.5])
+    outside = np.isfinite(to_numpy(grid))  # only the coordinate that is inside has a slope
+    assert_equal(to_numpy(dgrid)[~outside], np.zeros((~outside).sum()))
+    V, _, dgrid = sample("reflection")
+    assert_equal(V[:3], [5, 2.5, 1])
+    assert_equal(to_numpy(dgrid)[~outside], np.zeros((~outside).sum()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_one_pixel_is_read_wherever_the_point_is(xp: Any, padding: str, dtype: Any) -> None:
+    """With aligned corners an axis of one pixel has no extent: all finite points lie on it."""
+    x = np.array([-9.0, -1, -0.3, 0, 0.7, 1, 40, 3e38, -1e30], dtype)
+    grid = np.stack([x, x], -1).reshape(1, 1, -1, 2)
+    V, backward = stn_np.grid_sample(
+        xp.full((1, 1, 1, 1), 3.0, dtype), xp.asarray(grid), padding_mode=padding
+    )
+    assert_equal(V, np.full(V.shape, 3))
+    dU, dgrid = backward(xp.ones(V.shape, dtype))
+    assert_equal(dU, [[[[9]]]])
+    assert_equal(dgrid, np.zeros(grid.shape))
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF, 3e38, -3e38, 1e30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_wild_theta_goes_through_grid_and_sampler(xp: Any, value: float, dtype: Any) -> None:
+    U = xp.asarray(np.ones((7, 1, 4, 5), dtype))
+    theta = np.stack([np.eye(2, 3)] * 7).astype(dtype)
+    for k in range(6):  # the seventh image keeps its identity
+        theta[k, k // 3, k % 3] = value
+    grid, grid_backward = stn_np.affine_grid(xp.asarray(theta), (4, 5))
+    for padding in PADDINGS:
+        V, backward = stn_np.grid_sample(U, grid, padding_mode=padding)
+        assert np.isfinite(to_numpy(V)).all()
+        assert_equal(V[6], np.ones((1, 4, 5)))
+        dU, dgrid = backward(xp.ones(V.shape, dtype))
+        assert np.isfinite(to_numpy(dU)).all()
+        assert np.isfinite(to_numpy(dgrid)).all()
+        assert np.isfinite(to_numpy(grid_backward(dgrid))).all()
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_a_bad_pixel_is_felt_next_to_it_only(xp: Any, rng: Any, value: float, padding: str) -> None:
+    U = rng.normal(size=(2, 2, 5, 6))
+    x, y = rng.uniform(-0.9, 5.9, 200), rng.uniform(-0.9, 4.9, 200)
+    grid = xp.asarray(np.repeat(grid_at(x, y, 5, 6, True), 2, axis=0))
+    clean, clean_backward = stn_np.grid_sample(xp.asarray(U), grid, padding_mode=padding)
+    U[0, 1, 2, 3] = value
+    V, backward = stn_np.grid_sample(xp.asarray(U), grid, padding_mode=padding)
+    touched = (np.abs(x - 3) < 1) & (np.abs(y - 2) < 1)
+    assert touched.any()
+    V, expected = to_numpy(V).copy(), to_numpy(clean).copy()
+    assert not np.isfinite(V[0, 1, 0, touched]).any()
+    V[0, 1, 0, touched] = expected[0, 1, 0, touched] = 0
+    assert_equal(V, expected)
+    dV = xp.asarray(rng.normal(size=V.shape))
+    assert_equal(backward(dV)[0], clean_backward(dV)[0])  # dU does not depend on U
+
+
+def test_huge_pixels_are_interpolated_without_overflow(xp: Any) -> None:
+    """As long as the difference of two neighbours is representable."""
+    U = xp.asarray(np.array([[[[-1.5e38, 1.5e38]]]], np.float32))
+    V, _ = stn_np.grid_sample(U, xp.zeros((1, 1, 1, 2), np.float32))
+    assert_equal(V, [[[[0]]]])
+
+
+def test_a_single_pixel_through_the_whole_transformer() -> None:
+    st = stn_np.SpatialTransformer(identity_net(), Affine())
+    for shape in ((1, 1), (1, 7), (6, 1)):
+        U = np.random.default_rng(0).normal(size=(2, 3, *shape))
+        V, backward = st(U)
+        assert_equal(V, U)
+        assert_close(backward(U), U, 1e-15)
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_layers_pass_bad_numbers_on(xp: Any, value: float) -> None:
+    """A layer hides no NaN: it shows up in the loss, where training looks for it."""
+    x = np.ones((1, 1, 4, 4))
+    x[0, 0, 1, 1] = value
+    x = xp.asarray(x)
+    y, _ = layers.max_pool2d(x, 2)
+    assert_equal(y[0, 0], [[1 if value == -INF else value, 1], [1, 1]])
+    assert not np.isfinite(to_numpy(layers.avg_pool2d(x, 2)[0])[0, 0, 0, 0])
+    assert_equal(layers.relu(x)[0][0, 0, 1, 1], np.array(max(value, 0.0)))

@@ -1,0 +1,275 @@
+"""The paper's networks by name: structure, size, start, and PyTorch's opinion of them."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import assert_close, assert_equal
+
+from stn_np import models
+from stn_np.layers import AvgPool2d, Conv2d, MaxPool2d, cross_entropy
+
+COLUMNS = [((1, 28, 28), "R"), ((1, 42, 42), "RTS")]
+CELLS = [
+    pytest.param(name, shape, distortion, id=f"{name}-{distortion}")
+    for name, (shape, distortion) in product(models.NAMES, COLUMNS)
+]
+
+
+def off_identity(model: models.Model, seed: int = 0) -> None:
+    """Move a fresh transformer away from identity, as if it had been trained for a while."""
+    if model.transformer is not None:
+        rng = np.random.default_rng(seed)
+        regression = model.transformer.localisation.regression  # type: ignore[attr-defined]
+        regression.weight.data += 0.02 * rng.normal(size=regression.weight.data.shape)
+        regression.bias.data += 0.1 * rng.normal(size=regression.bias.data.shape)
+
+
+# ------------------------------------------------------------------------------- size and structure
+
+
+@pytest.mark.parametrize("transform", ["affine", "attention"])
+@pytest.mark.parametrize("filters", [32, 64])
+@pytest.mark.parametrize(("shape", "distortion"), COLUMNS)
+def test_parameters_of_a_column_agree_within_ten_per_cent(
+    shape: Any, distortion: str, filters: int, transform: str
+) -> None:
+    totals = [
+        models.build(
+            name, input_shape=shape, distortion=distortion, filters=filters, transform=transform
+        ).n_parameters()
+        for name in models.NAMES
+    ]
+    assert max(totals) <= 1.1 * min(totals), dict(zip(models.NAMES, totals, strict=True))
+
+
+def test_parameters_counted_by_hand() -> None:
+    # 81 F + F, 49 F F + F; 28 -> 20 -> 10 -> 4 -> 2: 4 F features to 10 classes
+    cnn = models.build("cnn", filters=32)
+    assert cnn.n_parameters() == (81 * 32 + 32) + (49 * 32 * 32 + 32) + (10 * 4 * 32 + 10)
+    # The localisation net sees 14x14 -> 10 -> 5 -> 1: 20 features.
+    loc = (25 * 20 + 20) + (25 * 20 * 20 + 20) + (20 * 20 + 20) + (20 * 6 + 6)
+    assert models.build("st-cnn", filters=32).n_parameters() == cnn.n_parameters() + loc
+    fcn_loc = (784 * 32 + 32) + (32 * 32 + 32) + (32 * 3 + 3)
+    st_fcn = models.build("st-fcn", transform="attention")
+    assert st_fcn.transformer is not None
+    assert st_fcn.transformer.n_parameters() == fcn_loc
+
+
+@pytest.mark.parametrize("filters", [None, 16])
+def test_widths_of_the_convolutions(filters: int | None) -> None:
+    for name in ("cnn", "st-cnn"):
+        layers = [m for m in models.build(name, filters=filters) if isinstance(m, Conv2d)]
+        F = filters or models.FILTERS
+        assert [m.weight.data.shape for m in layers] == [(F, 1, 9, 9), (F, F, 7, 7)]
+
+
+@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
+def test_structure(name: str, shape: Any, distortion: str) -> None:
+    model = models.build(name, input_shape=shape, distortion=distortion, filters=8)
+    assert (model.name, model.input_shape) == (name, shape)
+    has_transformer = name.startswith("st-")
+    assert (model.transformer is not None) == has_transformer
+    names = [n for n, _ in model.named_parameters()]
+    assert any("localisation" in n for n in names) == has_transformer
+    assert any("localisation" not in n for n in names)
+    if has_transformer:
+        assert next(iter(model)) is model.transformer
+    pools = [m for m in model if isinstance(m, AvgPool2d)]
+    assert len(pools) == (has_transformer and distortion == "RTS")  # as the paper: after it
+    if name.endswith("cnn"):
+        assert [m.ceil_mode for m in model if isinstance(m, MaxPool2d)] == [True, True]
+    x = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
+    logits, backward = model(x)
+    assert logits.shape == (3, 10)
+    assert logits.dtype == np.float32
+    dx = backward(np.ones_like(logits))
+    assert dx is not None
+    assert (dx.shape, dx.dtype) == (x.shape, x.dtype)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("shape", [(1, 28, 35), (3, 31, 28), (2, 42, 60)])
+@pytest.mark.parametrize("distortion", ["none", "R"])
+def test_other_inputs_and_classes(name: str, shape: Any, distortion: str) -> None:
+    model = models.build(
+        name,
+        input_shape=shape,
+        n_classes=7,
+        filters=4,
+        distortion=distortion,
+        transform="attention",
+    )
+    logits, backward = model(np.ones((2, *shape), np.float32))
+    assert logits.shape == (2, 7)
+    assert backward(logits).shape == (2, *shape)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS[2:])
+@pytest.mark.parametrize("transform", ["affine", "attention"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_starts_at_identity(
+    name: str, shape: Any, distortion: str, transform: str, dtype: Any
+) -> None:
+    if not name.startswith("st-"):
+        assert models.build(name, input_shape=shape, distortion=distortion).transformer is None
+        return
+    model = models.build(
+        name, input_shape=shape, distortion=distortion, transform=transform, dtype=dtype, filters=4
+    )
+    st = model.transformer
+    assert st is not None
+    U = np.random.default_rng(1).random((5, *shape)).astype(dtype)
+    assert_equal(st.theta(U), np.stack([st.transform.identity] * 5))
+    assert_equal(st(U)[0], U)
+
+
+def test_seed_and_dtype() -> None:
+    def weights(**options: Any) -> list[np.ndarray]:
+        return [p.data for p in models.build("st-cnn", filters=4, **options).parameters()]
+
+    for a, b in zip(weights(seed=3), weights(seed=3), strict=True):
+        assert_equal(a, b)
+    assert (weights(seed=3)[0] != weights(seed=4)[0]).any()
+    assert {w.dtype for w in weights()} == {np.dtype(np.float32)}
+    assert {w.dtype for w in weights(dtype=np.float64)} == {np.dtype(np.float64)}
+    for w in weights():
+        if w.ndim > 1 and w.any():  # all but the regression layer: He
+            assert w.std() == pytest.approx(np.sqrt(2 / w[0].size), rel=0.35)
+
+
+# ---------------------------------------------------------------------------------- passing through
+
+
+@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
+def test_empty_batch(name: str, shape: Any, distortion: str) -> None:
+    model = models.build(name, input_shape=shape, distortion=distortion, filters=4)
+    logits, backward = model(np.zeros((0, *shape), np.float32))
+    assert logits.shape == (0, 10)
+    dx = backward(logits)
+    assert dx is not None
+    assert dx.shape == (0, *shape)
+    assert all((p.grad == 0).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
+def test_without_dx_and_twice(name: str, shape: Any, distortion: str) -> None:
+    """Images need no gradient, parameters do; and two live pullbacks do not disturb each other."""
+    model = models.build(
+        name, input_shape=shape, distortion=distortion, filters=4, dtype=np.float64
+    )
+    off_identity(model)
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.random((2, 2, *shape))
+    g = rng.normal(size=(2, 10))
+    (_, back1), (_, back2) = model(x1), model(x2)
+    dx1, dx2 = back1(g), back2(g)
+    grads = [p.grad.copy() for p in model.parameters()]
+    model.zero_grad()
+    assert_equal(model(x2)[1](g), dx2)
+    assert_equal(model(x1)[1](g), dx1)
+    for p, grad in zip(model.parameters(), grads, strict=True):
+        assert_close(p.grad, grad, 1e-12)
+    model.zero_grad()
+    for x in (x1, x2):
+        assert model(x, needs_dx=False)[1](g) is None
+    for p, grad in zip(model.parameters(), grads, strict=True):
+        assert_close(p.grad, grad, 1e-12)
+
+
+def test_summary_shows_layers_shapes_and_parameters() -> None:
+    model = models.build("st-cnn", input_shape=(1, 42, 42), distortion="RTS", filters=32)
+    text = models.summary(model)
+    rows = {line.split()[0]: line.split() for line in text.splitlines()[1:]}
+    assert rows["transformer"] == ["transformer", "(Affine)", "1x42x42"]
+    assert rows["regression"] == ["regression", "(Linear)", "6", "126"]
+    assert rows["pool"] == ["pool", "(AvgPool2d)", "1x21x21"]
+    assert rows["classifier"] == ["classifier", "(Linear)", "10", "330"]
+    assert rows["total"] == ["total", f"{model.n_parameters():,}"]
+    conv2 = [line.split() for line in text.splitlines() if line.split()[0] == "conv2"]
+    assert conv2 == [
+        ["conv2", "(Conv2d)", "20x4x4", "10,020"], ["conv2", "(Conv2d)", "32x1x1", "50,208"],
+    ]  # fmt: skip
+    lines = text.splitlines()
+    first_words = [line.split()[0] for line in lines]
+    order = ("layer", "transformer", "shrink", "pool", "classifier", "total")
+    positions = [first_words.index(name) for name in order]
+    assert positions == sorted(positions)
+    for name in models.NAMES:
+        small = models.build(name, filters=4)
+        own = [line for line in models.summary(small).splitlines()[1:-1]]
+        counted = [int(line.split()[-1].replace(",", "")) for line in own if len(line.split()) == 4]
+        assert sum(counted) == small.n_parameters()
+
+
+# ----------------------------------------------------------------------------------------- PyTorch
+
+
+def torch_logits(model: models.Model, x: Any, w: dict[str, Any], distortion: str) -> Any:
+    """The same network written with torch.nn.functional, from the paper's description."""
+    import torch
+    import torch.nn.functional as F
+
+    def dense(x: Any, name: str) -> Any:
+        return F.linear(x, w[name + ".weight"], w[name + ".bias"])
+
+    def conv(x: Any, name: str) -> Any:
+        return F.conv2d(x, w[name + ".weight"], w[name + ".bias"])
+
+    if model.name.startswith("st-"):
+        loc = "transformer.localisation."
+        if model.name == "st-fcn":
+            h = F.relu(dense(x.flatten(1), loc + "hidden1"))
+            h = F.relu(dense(h, loc + "hidden2"))
+        else:
+            h = F.max_pool2d(x, 2)
+            h = F.max_pool2d(F.relu(conv(h, loc + "conv1")), 2)
+            h = F.relu(conv(h, loc + "conv2"))
+            h = F.relu(dense(h.flatten(1), loc + "hidden"))
+        theta = dense(h, loc + "regression")
+        if theta.shape[1] == 3:
+            (s, tx, ty), zero = theta.T, torch.zeros_like(theta[:, 0])
+            theta = torch.stack([s, zero, tx, zero, s, ty], 1)
+        grid = F.affine_grid(theta.reshape(-1, 2, 3), list(x.shape), align_corners=True)
+        x = F.grid_sample(x, grid, align_corners=True)
+        if distortion == "RTS":
+            x = F.avg_pool2d(x, 2)
+    if model.name.endswith("fcn"):
+        h = F.relu(dense(x.flatten(1), "hidden1"))
+        h = F.relu(dense(h, "hidden2"))
+    else:
+        h = F.max_pool2d(F.relu(conv(x, "conv1")), 2, ceil_mode=True)
+        h = F.max_pool2d(F.relu(conv(h, "conv2")), 2, ceil_mode=True).flatten(1)
+    return dense(h, "classifier")
+
+
+@pytest.mark.parametrize("transform", ["affine", "attention"])
+@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
+def test_against_torch(name: str, shape: Any, distortion: str, transform: str) -> None:
+    torch = pytest.importorskip("torch")
+    model = models.build(
+        name, input_shape=shape, distortion=distortion, transform=transform, filters=32,
+        dtype=np.float64, seed=2,
+    )  # fmt: skip
+    off_identity(model, seed=1)
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((4, *shape)), rng.integers(0, 10, 4)
+    logits, backward = model(images)
+    loss, loss_backward = cross_entropy(logits, labels)
+    dx = backward(loss_backward())
+
+    x = torch.tensor(images, requires_grad=True)
+    w = {n: torch.tensor(p.data, requires_grad=True) for n, p in model.named_parameters()}
+    expected = torch_logits(model, x, w, distortion)
+    assert_close(logits, expected.detach().numpy(), 1e-11)
+    expected_loss = torch.nn.functional.cross_entropy(expected, torch.tensor(labels))
+    expected_loss.backward()
+    assert float(loss) == pytest.approx(float(expected_loss.detach()), rel=1e-11)
+    assert dx is not None
+    assert_close(dx, x.grad.numpy(), 1e-10)
+    for n, p in model.named_parameters():
+        assert np.abs(p.grad).max() > 0, n
+        assert_close(p.grad / np.abs(p.grad).max(), w[n].grad.numpy() / np.abs(p.grad).max(), 1e-10)

@@ -1,0 +1,182 @@
+"""The spatial transformer: localisation net, grid generator and sampler put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import CORNERS, PADDINGS, assert_close, assert_equal, central_slope, inner
+
+import stn_np
+from stn_np.layers import Conv2d, Flatten, Linear, Module, ReLU, Sequential
+from stn_np.transforms import Affine, Attention
+
+TRANSFORMS = [Affine(), Attention()]
+by_transform = pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda t: t.name)
+
+
+def localisation(n_params: int, shape: tuple[int, int, int], seed: int = 0) -> Sequential:
+    """A small net whose theta depends on the image, away from identity and from kinks."""
+    rng, (C, H, W) = np.random.default_rng(seed), shape
+    net = Sequential(
+        conv=Conv2d(C, 3, 2, rng=rng, dtype=np.float64),
+        relu=ReLU(),
+        flatten=Flatten(),
+        dense=Linear(3 * (H - 1) * (W - 1), n_params, rng=rng, dtype=np.float64),
+    )
+    net.dense.weight.data *= 0.05  # type: ignore[attr-defined]
+    bias = [0.8, 0.15, 0.1, -0.2, 0.7, -0.05] if n_params == 6 else [0.7, 0.1, -0.05]
+    net.dense.bias.data[...] = bias  # type: ignore[attr-defined]
+    return net
+
+
+def copy_of(net: Module) -> list[np.ndarray]:
+    return [p.grad.copy() for p in net.parameters()]
+
+
+@by_transform
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("out_shape", [None, (3, 8)])
+def test_is_figure_2_of_the_paper(
+    rng: Any, transform: Any, padding: str, corners: bool, out_shape: Any
+) -> None:
+    """Value and gradients equal the three parts chained by hand."""
+    U = rng.normal(size=(3, 2, 5, 6))
+    net = localisation(transform.n_params, (2, 5, 6))
+    st = stn_np.SpatialTransformer(
+        net, transform, out_shape, padding_mode=padding, align_corners=corners
+    )
+    V, backward = st(U)
+    dV = rng.normal(size=V.shape)
+    dU = backward(dV)
+    grads = copy_of(net)
+    net.zero_grad()
+
+    theta, back_loc = net(U)
+    grid, back_grid = transform(theta, out_shape or (5, 6), align_corners=corners)
+    V_parts, back_V = stn_np.grid_sample(U, grid, padding_mode=padding, align_corners=corners)
+    dU_direct, dgrid = back_V(dV)
+    dU_through_theta = back_loc(back_grid(dgrid))
+    assert_equal(V, V_parts)
+    assert_close(dU, dU_direct + dU_through_theta, 1e-14)
+    assert np.abs(dU_through_theta).max() > 1e-3  # both paths count
+    for p, grad in zip(net.parameters(), grads, strict=True):
+        assert_equal(p.grad, grad)
+    assert_equal(st.theta(U), theta)
+
+
+@by_transform
+def test_central_differences_through_the_whole_transformer(rng: Any, transform: Any) -> None:
+    """A smooth image keeps the sampler's kinks small: the image is linear where it is read."""
+    H, W = 6, 7
+    rows, cols = np.mgrid[:H, :W]
+    U = np.stack([0.3 * cols - 0.2 * rows + 0.1, 0.1 * cols + 0.25 * rows - 0.3])[None] / 3
+    st = stn_np.SpatialTransformer(localisation(transform.n_params, (2, H, W)), transform, (4, 3))
+    g = rng.normal(size=(1, 2, 4, 3))
+    st.localisation.dense.bias.data *= 0.7  # type: ignore[attr-defined]
+    grid = transform(st.theta(U), (4, 3))[0]
+    assert np.abs(grid).max() < 0.95  # all points inside, where the image is linear
+    _, backward = st(U)
+    backward(g)
+    for p in st.parameters():
+        v, start = rng.uniform(-1, 1, p.data.shape), p.data.copy()
+
+        def value(x: np.ndarray, p: Any = p) -> float:
+            p.data[...] = x
+            return inner(st(U)[0], g)
+
+        slope = central_slope(value, start, v)
+        p.data[...] = start
+        assert inner(p.grad, v) == pytest.approx(slope, rel=1e-8)
+
+
+@by_transform
+def test_without_dx(rng: Any, transform: Any) -> None:
+    U = rng.normal(size=(2, 2, 5, 6))
+    st = stn_np.SpatialTransformer(localisation(transform.n_params, (2, 5, 6)), transform)
+    V, backward = st(U)
+    dV = rng.normal(size=V.shape)
+    backward(dV)
+    full = copy_of(st)
+    st.zero_grad()
+    V_again, backward = st(U, needs_dx=False)
+    assert_equal(V_again, V)
+    assert backward(dV) is None
+    for p, grad in zip(st.parameters(), full, strict=True):
+        assert_equal(p.grad, grad)
+
+
+@by_transform
+def test_the_same_transformer_twice(rng: Any, transform: Any) -> None:
+    """Nothing of a forward pass is kept on it: recurrent and Siamese use."""
+    st = stn_np.SpatialTransformer(localisation(transform.n_params, (2, 5, 6)), transform)
+    U1, U2, g = rng.normal(size=(3, 2, 2, 5, 6))
+    (_, back1), (_, back2) = st(U1), st(U2)
+    dU1, dU2 = back1(g), back2(g)
+    assert_equal(dU1, st(U1)[1](g))
+    assert_equal(dU2, st(U2)[1](g))
+    # In series: V = st(st(U)), backward in reverse.
+    V1, first = st(U1)
+    _, second = st(V1)
+    v = rng.normal(size=U1.shape) * 1e-7
+    dU = first(second(g))
+    change = inner(st(st(U1 + v)[0])[0], g) - inner(st(st(U1 - v)[0])[0], g)
+    assert inner(dU, v) == pytest.approx(change / 2, rel=1e-5)
+
+
+@by_transform
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_starts_at_the_identity_whatever_the_net_is_shown(
+    rng: Any, transform: Any, dtype: Any
+) -> None:
+    regression = Linear(2 * 9 * 8, transform.n_params, rng=rng, dtype=dtype)
+    regression.weight.data[...] = 0
+    regression.bias.data[...] = transform.identity
+    st = stn_np.SpatialTransformer(Sequential(f=Flatten(), r=regression), transform)
+    U = rng.normal(size=(4, 2, 9, 8)).astype(dtype)
+    V, _ = st(U)
+    assert_equal(V, U)
+
+
+def test_parameters_are_the_localisation_nets() -> None:
+    st = stn_np.SpatialTransformer(localisation(6, (1, 4, 4)), Affine())
+    assert [name for name, _ in st.named_parameters()] == [
+        "localisation.conv.weight", "localisation.conv.bias",
+        "localisation.dense.weight", "localisation.dense.bias",
+    ]  # fmt: skip
+
+
+def test_empty_batch() -> None:
+    st = stn_np.SpatialTransformer(localisation(6, (2, 5, 6)), Affine(), (3, 4))
+    V, backward = st(np.zeros((0, 2, 5, 6)))
+    assert V.shape == (0, 2, 3, 4)
+    assert backward(np.zeros((0, 2, 3, 4))).shape == (0, 2, 5, 6)  # type: ignore[union-attr]
+    assert all((p.grad == 0).all() for p in st.parameters())
+
+
+@pytest.mark.parametrize("transform_name", ["affine", "attention"])
+def test_against_torch(rng: Any, transform_name: str) -> None:
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+    transform = stn_np.transforms.by_name(transform_name)
+    U, dV = rng.normal(size=(3, 2, 5, 6)), rng.normal(size=(3, 2, 4, 7))
+    net = localisation(transform.n_params, (2, 5, 6), seed=5)
+    V, backward = stn_np.SpatialTransformer(net, transform, (4, 7))(U)
+    dU = backward(dV)
+
+    u = torch.tensor(U, requires_grad=True)
+    w = [torch.tensor(p.data, requires_grad=True) for p in net.parameters()]
+    theta = F.linear(F.relu(F.conv2d(u, w[0], w[1])).flatten(1), w[2], w[3])
+    if transform_name == "attention":
+        zero = torch.zeros_like(theta[:, 0])
+        s, tx, ty = theta.T
+        theta = torch.stack([s, zero, tx, zero, s, ty], 1)
+    grid = F.affine_grid(theta.reshape(3, 2, 3), (3, 2, 4, 7), align_corners=True)
+    expected = F.grid_sample(u, grid, align_corners=True)
+    expected.backward(torch.tensor(dV))
+    assert_close(V, expected.detach().numpy(), 1e-12)
+    assert_close(dU, u.grad.numpy(), 1e-12)
+    for p, leaf in zip(net.parameters(), w, strict=True):
+        assert_close(p.grad, leaf.grad.numpy(), 1e-12)
