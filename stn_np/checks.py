@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from stn_np.backend import Array, array_module
 
 
@@ -73,8 +71,8 @@ def check_scalar(name: str, value: object) -> None:
     shape = getattr(value, "shape", ())
     if shape != ():
         raise ValueError(f"{name}: expected one number, got shape {format_shape(shape)}")
-    real = isinstance(value, int | float) or getattr(value, "dtype", None) is not None
-    if not real or np.iscomplexobj(value):
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(value, int | float) and (dtype is None or dtype.kind not in "fiu"):
         raise TypeError(f"{name}: expected one number, got {value!r}")
 
 

@@ -17,7 +17,7 @@ from stn_np.transforms import Transform
 N_SIDE = 33
 
 #: Largest field shown round an image, in image sizes to each side of its centre (0.5 = the image).
-MAX_FIELD = 0.85
+MAX_FIELD = 1.0
 
 
 def frame_sides(
@@ -89,7 +89,7 @@ class Cell:
 
 
 def field_of(frames: Frames, moments: slice, count: int) -> float:
-    """Choose how much to show round the images: nearly all frames in full, within reason.
+    """Choose how much to show round the images: all frames in full, within reason.
 
     Returns
     -------
@@ -101,8 +101,7 @@ def field_of(frames: Frames, moments: slice, count: int) -> float:
     sides = frame_sides(frames.transform, theta, (H, W))
     reach = np.abs(sides / (np.array([W, H]) - 1.0) - 0.5) if min(H, W) > 1 else np.full(1, 0.5)
     reach = np.nan_to_num(reach, nan=0.5, posinf=MAX_FIELD)
-    furthest = reach.reshape(len(reach), -1).max(axis=1)
-    return float(np.clip(np.quantile(furthest, 0.9) + 0.04, 0.55, MAX_FIELD))
+    return float(np.clip(reach.max() + 0.04, 0.55, MAX_FIELD))
 
 
 def _show(axes: Axes, image: NDArray[Any]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stn_np.plots.cell import Cell, field_of
+from stn_np.plots.cell import Cell, field_of, frame_sides
 from stn_np.plots.run_files import Frames, RunFiles
 from stn_np.plots.style import BLUE, GREY, INK, SMALL, TEXT, TITLE, VERMILION, new_figure
 
@@ -37,17 +38,18 @@ def draw_sheet(files: RunFiles) -> Figure:
 
 
 def draw_strip(files: RunFiles) -> Figure:
-    """Draw one wide row of digits, for a README."""
+    """Draw one wide row of digits, for a README: of each class the one that is turned furthest."""
     frames = require_frames(files)
-    count = min(N_STRIP, len(frames.images))
+    chosen = most_turned(frames)[:N_STRIP]
+    count = len(chosen)
     left, side, bottom, between = 1.75, 1.15, 0.15, 0.42
     width, height = left + count * (side + GAP) + MARGIN, 2 * side + between + bottom + 0.15
     figure = new_figure(width, height)
-    field = field_of(frames, slice(-1, None), count)
-    for k in range(count):
+    field = field_of(frames, slice(-1, None), len(frames.images))
+    for k, digit in enumerate(chosen):
         x = left + k * (side + GAP)
         below = _axes(figure, x, bottom, side)
-        cell = Cell(_axes(figure, x, bottom + side + between, side), below, k)
+        cell = Cell(_axes(figure, x, bottom + side + between, side), below, digit)
         cell.draw(frames, -1, field)
         _text(figure, x + side / 2, bottom + side + between / 2, "↓", GREY, TITLE, ha="center")
     for y, text in (
@@ -98,6 +100,16 @@ def write_head(figure: Figure, title: str, subtitle: str) -> None:
     )
     right = WIDTH - MARGIN
     _text(figure, right, height - 0.88, "above: input · below: output", GREY, SMALL, ha="right")
+
+
+def most_turned(frames: Frames) -> list[int]:
+    """Which of the followed digits of each class has the frame that is turned furthest at last."""
+    H, W = frames.images.shape[2:]
+    upper = frame_sides(frames.transform, frames.thetas[-1], (H, W))[:, 0]
+    step = upper[:, -1] - upper[:, 0]
+    angle = np.abs(np.arctan2(step[:, 1], step[:, 0]))
+    classes = sorted(set(frames.labels.tolist()))
+    return [max(np.flatnonzero(frames.labels == c).tolist(), key=angle.item) for c in classes]
 
 
 def after_epoch(files: RunFiles, moment: int) -> str:

@@ -27,11 +27,11 @@ TEST_SEED = 0
 DEFAULTS: dict[str, dict[str, Any]] = {
     "mnist": {
         "filters": 64,
-        "epochs": 10,
+        "epochs": 18,
         "batch_size": 256,
         "optimizer": "adamw",
         "lr": 3e-3,
-        "loc_lr_factor": 1.0,
+        "loc_lr_factor": 2.0,
         "schedule": "one-cycle",
     },
     "digits": {
