@@ -8,7 +8,7 @@ Every differentiable thing is a callable that returns its value and its pullback
     dtheta = grid_backward(dgrid)
 """
 
-from stn_np import transforms
+from stn_np import data, layers, models, transforms
 from stn_np.gradcheck import gradcheck
 from stn_np.sampling import grid_sample
 from stn_np.transformer import SpatialTransformer
@@ -19,7 +19,10 @@ __version__ = "0.1.0"
 __all__ = [
     "SpatialTransformer",
     "affine_grid",
+    "data",
     "gradcheck",
     "grid_sample",
+    "layers",
+    "models",
     "transforms",
 ]

@@ -12,6 +12,8 @@ from stn_np.transforms import Transform
 class SpatialTransformer(Module):
     """Warp each image by a transformation predicted from that image.
 
+    Called as ``V, backward = transformer(U)`` with U (N, C, H, W) and V (N, C, H', W').
+
     Parameters
     ----------
     localisation : Module
@@ -45,6 +47,9 @@ class SpatialTransformer(Module):
         check_choice("padding_mode", padding_mode, PADDING_MODES)
         if out_shape is not None:
             check_size_pair("out_shape", out_shape)
+        for name, part in (("localisation", localisation), ("transform", transform)):
+            if not callable(part):
+                raise TypeError(f"{name}: expected something to call, got {part!r}")
         self.localisation = localisation
         self.transform = transform
         self.out_shape = out_shape

@@ -51,7 +51,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int
     )
 
 
-def training_summary(results: dict[str, Any], folder: Path, pictures: Sequence[Path]) -> str:
+def training_summary(results: dict[str, Any], folder: Path) -> str:
     """The end of a training: what, how well, how long, where.
 
     Parameters
@@ -60,8 +60,6 @@ def training_summary(results: dict[str, Any], folder: Path, pictures: Sequence[P
         The content of results.json.
     folder
         The run folder.
-    pictures
-        What was drawn.
     """
     machine = results["machine"]
     rate, peak = machine["images_per_second"], machine["peak_memory_mb"]
@@ -72,8 +70,6 @@ def training_summary(results: dict[str, Any], folder: Path, pictures: Sequence[P
     if peak is not None:
         rows.append(("peak memory", f"{peak:,.0f} MB"))
     rows.append(("run folder", str(folder)))
-    if pictures:
-        rows.append(("pictures", "\n".join(map(str, pictures))))
     return aligned(rows)
 
 
@@ -100,7 +96,7 @@ def _how_well(results: dict[str, Any]) -> list[tuple[str, str]]:
     wrong, count = results["test_wrong"], results["test_images"]
     rows = [("test error", f"{results['test_error']:.2f} %  ({wrong:,} of {count:,} wrong)")]
     if results["paper_error"] is None:
-        return [*rows, ("paper's error", "none: its table is of MNIST under R and RTS")]
+        return [*rows, ("paper's error", "none: its table has no such cell")]
     why = textwrap.fill(why_different(results["steps"], results["optimizer"]), 64)
     return [*rows, ("paper's error", f"{results['paper_error']:.1f} %\n{why}")]
 

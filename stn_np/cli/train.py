@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stn_np.cli.options import SETTINGS, option_name
-from stn_np.cli.report import draw_pictures, framed, training_summary
+from stn_np.cli.report import aligned, draw_pictures, framed, training_summary
 from stn_np.training.config import (
     TrainConfig,
     check_settings,
@@ -73,10 +73,21 @@ def _new(options: argparse.Namespace, given: dict[str, Any]) -> int:
         **{**defaults_for(wanted), **given},
     )
     trainer = Trainer(config, train_set, test_set)
-    folder = RunFolder(options.out or default_folder(config, RUNS))
+    folder = _create_folder(options.out, config)
     _announce(trainer, train_set, folder)
-    folder.create(config)
     return _train(trainer, folder, train_set)
+
+
+def _create_folder(out: Path | None, config: TrainConfig) -> RunFolder:
+    """The folder of a new run; of two that begin at once each gets its own."""
+    while True:
+        folder = RunFolder(out or default_folder(config, RUNS))
+        try:
+            folder.create(config)
+            return folder
+        except FileExistsError:
+            if out:
+                raise
 
 
 def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
@@ -88,7 +99,7 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
     _refuse_contradictions(options, given, config)
     if folder.results.is_file():
         print(f"{folder.path} is finished; there is nothing to resume.\n")
-        print(training_summary(read_json(folder.results), folder.path, []))
+        print(training_summary(read_json(folder.results), folder.path))
         return 0
     train_set, test_set = load_run_data(config, options.data_dir)
     trainer = Trainer(config, train_set, test_set)
@@ -174,9 +185,10 @@ def _train(trainer: Trainer, folder: RunFolder, data: Dataset) -> int:
     command = f"stn-np train --resume {shlex.quote(str(folder.path))}"
     progress = Progress(trainer)
     try:
-        session.train(trainer, folder, progress)
-        progress.close()
-        results = finish(trainer, folder, data)
+        with folder.locked():
+            session.train(trainer, folder, progress)
+            progress.close()
+            results = finish(trainer, folder, data)
     except session.StoppedError as e:
         progress.close()
         print(f"\nstopped: {e}\nto go on:\n  {command}", flush=True)
@@ -193,5 +205,9 @@ def _train(trainer: Trainer, folder: RunFolder, data: Dataset) -> int:
     except OSError as e:
         progress.close()
         raise OSError(e.errno, f"{e.strerror or e}. When that is mended, go on: {command}") from e
-    print("\n" + training_summary(results, folder.path, draw_pictures(folder.path)))
+    print("\n" + training_summary(results, folder.path), flush=True)
+    pictures = draw_pictures(folder.path)  # after the summary: whatever happens here, it is seen
+    if pictures:
+        label = "pictures".ljust(len("paper's error"))  # in line with the rows of the summary
+        print(aligned([(label, "\n".join(map(str, pictures)))]))
     return 0

@@ -35,7 +35,7 @@ def relu(x: Array) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> Array:
         check_gradient("dy", dy, y)
-        return dy * (y > 0)  # type: ignore[no-any-return]
+        return dy.astype(y.dtype, copy=False) * (y > 0)  # type: ignore[no-any-return]
 
     return y, backward
 
@@ -57,6 +57,6 @@ class Flatten(Module):
 
         def backward(dy: Array) -> Array:
             check_gradient("dy", dy, y)
-            return dy.reshape(x.shape)
+            return dy.astype(y.dtype, copy=False).reshape(x.shape)
 
         return y, backward

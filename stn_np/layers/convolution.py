@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
-from stn_np.checks import check_array, check_gradient, check_same_dtype
+from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
 from stn_np.layers.initial import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.layers.module import Module, Parameter
@@ -166,6 +166,8 @@ class Conv2d(Module):
         rng: np.random.Generator,
         dtype: Any = np.float32,
     ) -> None:
+        for name in ("in_channels", "out_channels", "kernel_size"):
+            check_size(name, locals()[name])
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.weight = Parameter(he_normal(shape, rng, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
-from stn_np.checks import check_array, check_gradient, check_same_dtype
+from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
 from stn_np.layers.initial import he_normal
 from stn_np.layers.module import Module, Parameter
 
@@ -54,6 +54,7 @@ def linear(
 
     def backward(dy: Array) -> tuple[Array | None, Array, Array]:
         check_gradient("dy", dy, y)
+        dy = dy.astype(y.dtype, copy=False)
         dx = dy @ weight if needs_dx else None
         return dx, dy.T @ x, dy.sum(axis=0)
 
@@ -81,6 +82,8 @@ class Linear(Module):
         rng: np.random.Generator,
         dtype: Any = np.float32,
     ) -> None:
+        check_size("in_features", in_features)
+        check_size("out_features", out_features)
         self.weight = Parameter(he_normal((out_features, in_features), rng, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype))
 

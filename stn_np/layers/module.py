@@ -39,16 +39,30 @@ class Module:
     """
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
-        """Value and pullback. With ``needs_dx=False`` the pullback skips that work: None."""
+        """Value and pullback. With ``needs_dx=False`` the pullback may skip dx and return None.
+
+        The pullback uses the parameters as they are when it is called: first all backward passes,
+        then the optimiser's step.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no forward pass")
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """All parameters below this module as (dotted name, parameter), in a fixed order."""
+        """All parameters below this module as (dotted name, parameter), in a fixed order.
+
+        One that is reached in several ways, as in a shared localisation net, comes once.
+        """
+        seen: set[int] = set()
+        for name, parameter in self._walk(prefix):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
         for name, value in vars(self).items():
             if isinstance(value, Parameter):
                 yield prefix + name, value
             elif isinstance(value, Module):
-                yield from value.named_parameters(f"{prefix}{name}.")
+                yield from value._walk(f"{prefix}{name}.")
 
     def parameters(self) -> list[Parameter]:
         """All parameters below this module."""
@@ -100,6 +114,10 @@ class Sequential(Module):
 
     def __init__(self, **layers: Module) -> None:
         for name, layer in layers.items():
+            if not callable(layer):
+                raise TypeError(f"{name}: expected a layer, got {layer!r}")
+            if name == "names" or callable(getattr(type(self), name, None)):
+                raise ValueError(f"{name}: expected a name that Sequential does not use itself")
             setattr(self, name, layer)
         self.names = tuple(layers)
 

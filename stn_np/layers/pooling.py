@@ -179,6 +179,8 @@ class _Pool(Module):
     """What both poolings keep: the size of the windows."""
 
     def __init__(self, kernel: int, stride: int | None = None, *, ceil_mode: bool = False) -> None:
+        check_size("kernel", kernel)
+        check_size("stride", kernel if stride is None else stride)
         self.kernel, self.stride, self.ceil_mode = kernel, stride, ceil_mode
 
 

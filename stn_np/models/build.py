@@ -54,7 +54,7 @@ class Model(Sequential):
 def build(
     name: str,
     *,
-    input_shape: tuple[int, int, int] = (1, 28, 28),
+    input_shape: tuple[int, int, int] | None = None,
     n_classes: int = 10,
     transform: str = "affine",
     filters: int | None = None,
@@ -68,8 +68,8 @@ def build(
     ----------
     name : {"fcn", "cnn", "st-fcn", "st-cnn"}
         The model.
-    input_shape : tuple of int
-        (C, H, W) of the images.
+    input_shape : tuple of int, optional
+        (C, H, W) of the images; by default (1, 28, 28), for "RTS" (1, 42, 42).
     n_classes : int
         Number of logits.
     transform : str
@@ -101,7 +101,9 @@ def build(
     check_size("filters", filters)
     check_choice("distortion", distortion, ("none", "R", "RTS"))
     check_size("n_classes", n_classes)
-    check_input_shape(input_shape)
+    least = 42 if distortion == "RTS" else 28
+    input_shape = (1, least, least) if input_shape is None else input_shape
+    check_input_shape(input_shape, least)
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"dtype: expected a floating-point dtype, got {dtype!r}")
     family = by_name(transform)
@@ -131,11 +133,11 @@ def build(
     return Model(name, input_shape, **layers)
 
 
-def check_input_shape(shape: object) -> None:
-    """(C, H, W), large enough for the two convolutions of the localisation net."""
+def check_input_shape(shape: object, least: int) -> None:
+    """(C, H, W), large enough for all convolutions: `least` pixels along both axes."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise ValueError(f"input_shape: expected (C, H, W), got {shape!r}")
     for size in shape:
         check_size("input_shape", size)
-    if min(shape[1:]) < 28:
-        raise ValueError(f"input_shape: expected images of at least 28x28, got {shape!r}")
+    if min(shape[1:]) < least:
+        raise ValueError(f"input_shape: expected images of at least {least}x{least}, got {shape!r}")

@@ -61,10 +61,13 @@ def grid_sample(
     **Convention.** (x, y) in [-1, 1]; x runs along W to the right, y along H downwards.
     ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of the
     outermost pixels, x_pixel = (x + 1)(W - 1)/2; an axis of one pixel is read at that pixel
-    wherever x is. ``False``: they are the outer edges, x_pixel = ((x + 1) W - 1)/2.
+    wherever a finite x is. ``False``: they are the outer edges, x_pixel = ((x + 1) W - 1)/2.
 
     The derivative at a pixel's centre, where eq. (5) has a kink, is the right one. For border and
     reflection, points exactly on the border count as outside: no gradient.
+
+    Under the identity V equals U bit for bit, for pixels that are finite and whose differences from
+    their neighbours are (an infinite pixel spoils its left and upper neighbours: 0 times infinity).
 
     Source: Jaderberg et al. 2015, eqs (3), (5), (6), (7).
     """

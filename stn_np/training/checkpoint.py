@@ -111,12 +111,14 @@ def load_newest(folder: Path) -> Loaded:
     ------
     CheckpointError
         If there is none, or none is sound.
+    OSError
+        If one cannot be read, sound or not.
     """
     notes: list[str] = []
     for path in checkpoints(folder):
         try:
             return Loaded(path, load(path), notes)
-        except (CheckpointError, OSError) as e:
+        except CheckpointError as e:  # Not OSError: what cannot be read now may be sound.
             notes.append(str(e))
     if not notes:
         raise CheckpointError(f"{folder}: there is no checkpoint (checkpoint-*.npz) in this folder")

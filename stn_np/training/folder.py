@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +56,37 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def create(self, config: TrainConfig) -> None:
-        """Make the folder with its settings."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        """Make the folder with its settings.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a run in it, even one that began at this very moment.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.checkpoints.mkdir()  # either we make it or somebody else did: nothing in between
         config.save(self.config)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the run to this process. The system opens the lock when the process ends or dies.
+
+        Raises
+        ------
+        ValueError
+            If another process is training this run. (Not noticed on Windows.)
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path} is being trained by another process") from None
+            yield
 
 
 def open_run(path: Path) -> tuple[RunFolder, TrainConfig]:

@@ -115,6 +115,11 @@ class Trainer:
         """Whether all steps are made."""
         return self.step == self.total_steps
 
+    @property
+    def at_end_of_epoch(self) -> bool:
+        """Whether the last step made was the last of its epoch."""
+        return self.step % self.batches.per_epoch == 0
+
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         return learning_rate(self.config.schedule, step, self.total_steps, self.config.lr)
@@ -149,9 +154,12 @@ class Trainer:
         epoch = self.step // self.batches.per_epoch + 1
         return (
             f"step {self.step + 1} (epoch {epoch}): loss {loss:g}, gradient norm {norm:g} at "
-            f"learning rate {lr:.3g}; this step was not made. "
-            f"Try a smaller rate: --lr {self.config.lr / 3:.1g}"
+            f"learning rate {lr:.3g}; this step was not made. {self._advice()}"
         )
+
+    def _advice(self) -> str:
+        """What to try after a divergence."""
+        return f"Try a new run with a smaller rate: --lr {self.config.lr / 3:.1g}"
 
     def running(self) -> tuple[float, float]:
         """Mean loss, and error in %, of the epoch under way."""
@@ -175,11 +183,22 @@ class Trainer:
         -------
         list of float
             The new row of `METRICS`.
+
+        Raises
+        ------
+        DivergedError
+            If the test loss is not finite. Nothing is recorded then.
         """
         loss, error = self.running()
-        tested = self.evaluate()
-        norm = self.sums[2] / self.batches.per_epoch
         epoch = self.step // self.batches.per_epoch
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            tested = self.evaluate()
+        if not math.isfinite(tested.loss):
+            raise DivergedError(
+                f"step {self.step} (epoch {epoch}): the weights that it made give the test images "
+                f"loss {tested.loss:g}. {self._advice()}"
+            )
+        norm = self.sums[2] / self.batches.per_epoch
         lr = self.lr(self.step - 1)
         row = [epoch, self.step, lr, loss, error, tested.loss, tested.error, norm]
         self.rows.append([float(value) for value in row])

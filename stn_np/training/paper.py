@@ -36,6 +36,7 @@ def paper_error(data: str, distortion: str, model: str, transform: str | None) -
 def why_different(n_steps: int, optimizer: str) -> str:
     """In words, why a run's error and the paper's may differ."""
     return (
-        "the paper's is the mean of three runs of 150,000 iterations of SGD with models of about "
-        f"400k parameters; this is one run of {n_steps:,} iterations of {optimizer}"
+        "the paper's is the mean of three runs of 150,000 iterations of SGD, with models of about "
+        "twice as many parameters (400,000, if we remember rightly); this is one run of "
+        f"{n_steps:,} iterations of {optimizer}"
     )

@@ -58,27 +58,22 @@ class Progress:
             self._bar.set_description_str(self._epoch_name(), refresh=False)
             self._bar.set_postfix_str(f"loss {loss:.3f}, error {error:.1f} %")
 
-    def epoch(self, row: list[float]) -> list[float]:
-        """After each epoch: print its figures.
+    def epoch(self, row: list[float], timing: list[float]) -> None:
+        """Print an epoch's figures.
 
         Parameters
         ----------
         row
             Of metrics.csv.
-
-        Returns
-        -------
-        list of float
-            The row of timings.csv.
+        timing
+            Of timings.csv.
         """
-        timing = self.part()
         _, _, _, loss, error, _, test_error, _ = row
         self.say(
             f"{self._epoch_name(done=True)}  loss {loss:.4f}  error {error:5.2f} %  "
             f"test error {test_error:5.2f} %  {timing[3]:,.0f} images/s  "
             f"{_clock(self._seconds_left())} left"
         )
-        return timing
 
     def part(self) -> list[float]:
         """The row of timings.csv for what was done since the last one, test set included."""

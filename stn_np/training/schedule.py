@@ -27,6 +27,8 @@ def one_cycle(step: int, total_steps: int, base_lr: float) -> float:
     From base/25 up to base over the first 30 % of the steps, then down to base/250,000 at the last.
     The momentum stays constant; PyTorch's ``OneCycleLR`` by default turns that as well.
     """
+    if total_steps == 1:
+        return base_lr
     start, end, peak = base_lr / 25, base_lr / 25e4, 0.3 * total_steps - 1
     if step <= peak:
         return _half_cosine(start, base_lr, step / peak)

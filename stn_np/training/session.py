@@ -37,9 +37,14 @@ def go_on(trainer: Trainer, folder: RunFolder) -> list[str]:
     Raises
     ------
     CheckpointError
-        If there are checkpoints, but none is sound, or they are of another run.
+        If there are checkpoints, but none is sound, or they are of another run, or if they were
+        removed from a run that had some.
     """
     if not checkpoint.checkpoints(folder.checkpoints):
+        if epochs := len(read_csv(folder.metrics, METRICS)):
+            raise checkpoint.CheckpointError(
+                f"{folder.checkpoints}: there is no checkpoint, but metrics.csv has {epochs} epochs"
+            )
         return ["the run stopped before its first checkpoint: it begins at step 0"]
     newest = checkpoint.load_newest(folder.checkpoints)
     restore(trainer, newest.arrays)
@@ -79,15 +84,16 @@ def train(trainer: Trainer, folder: RunFolder, progress: Progress) -> None:
         while not trainer.finished:
             trainer.train_step()
             progress.step()
-            epoch_ends = trainer.step % trainer.batches.per_epoch == 0
-            if epoch_ends:
-                timings.append(progress.epoch(trainer.end_epoch()))
-            elif stop.asked:
-                timings.append(progress.part())
-            if epoch_ends or stop.asked:
-                path = _save(trainer, folder)
-                write_csv(folder.timings, TIMINGS, timings)
-            if stop.asked and not trainer.finished:
+            row = trainer.end_epoch() if trainer.at_end_of_epoch else None
+            stopping = stop.asked and not trainer.finished  # looked at once: it may change any time
+            if row is None and not stopping:
+                continue
+            timings.append(progress.part())
+            path = _save(trainer, folder)
+            write_csv(folder.timings, TIMINGS, timings)
+            if row is not None:
+                progress.epoch(row, timings[-1])  # last: a terminal that has gone loses nothing
+            if stopping:
                 raise StoppedError(f"step {trainer.step:,} is saved in {path}")
 
 

@@ -1,4 +1,4 @@
-"""The affine grid generator, eq. (1), and its attention special case, eq. (2)."""
+"""The affine grid generator, eq. (1)."""
 
 from __future__ import annotations
 

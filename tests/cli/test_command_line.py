@@ -417,7 +417,7 @@ def test_the_papers_figure_is_shown_for_its_own_cells() -> None:
         "paper_error": 0.7,
         "machine": {"seconds": 663.0, "images_per_second": 900.0, "peak_memory_mb": None},
     }
-    text = " ".join(training_summary(results, Path("runs/x"), []).split())
+    text = " ".join(training_summary(results, Path("runs/x")).split())
     assert "paper's error 0.7 % the paper's is the mean of three runs of 150,000" in text
     assert "test error 1.16 % (116 of 10,000 wrong)" in text
     assert "peak memory" not in text and "pictures" not in text
