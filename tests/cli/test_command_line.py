@@ -99,7 +99,7 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         "--model": "st-cnn",
         "--transform": "affine",
         "--optimizer": "adamw",
-        "--loc-lr-factor": "1.0",
+        "--loc-lr-factor": "2.0",
         "--seed": "0",
         "--out": "runs/<data>-<distortion>-<model>-<number>",
     }
@@ -261,7 +261,7 @@ def test_resuming_with_the_same_options_is_no_contradiction(run: Path) -> None:
         ("--batch-size", "12", "256"),
         ("--data", "mnist", "'digits'"),
         ("--seed", "9", "0"),
-        ("--loc-lr-factor", "0.5", "1.0"),
+        ("--loc-lr-factor", "0.5", "2.0"),
     ],
 )
 def test_resuming_with_other_settings(

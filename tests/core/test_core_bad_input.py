@@ -224,7 +224,7 @@ def test_an_unknown_distortion_is_refused() -> None:
 
 
 def test_models_refuse_what_they_cannot_build() -> None:
-    with pytest.raises(ValueError, match="^input_shape: .*at least 28x28, got 27x40"):
+    with pytest.raises(ValueError, match="^input_shape: .*at least 28x28, got"):
         models.build("cnn", input_shape=(1, 27, 40))
     with pytest.raises(ValueError, match="^filters: expected at least 1"):
         models.build("cnn", filters=0)

@@ -48,28 +48,42 @@ def test_parameters_of_a_column_agree_within_ten_per_cent(
 
 def test_parameters_counted_by_hand() -> None:
     # 81 F + F, 49 F F + F; 28 -> 20 -> 10 -> 4 -> 2: 4 F features to 10 classes
-    cnn = models.build("cnn", filters=32)
-    assert cnn.n_parameters() == (81 * 32 + 32) + (49 * 32 * 32 + 32) + (10 * 4 * 32 + 10)
+    def by_hand(F: int) -> int:
+        return (81 * F + F) + (49 * F * F + F) + (10 * 4 * F + 10)
+
+    assert models.build("cnn", filters=32).n_parameters() == by_hand(35)  # 34: too few by 3,000
     # The localisation net sees 14x14 -> 10 -> 5 -> 1: 20 features.
     loc = (25 * 20 + 20) + (25 * 20 * 20 + 20) + (20 * 20 + 20) + (20 * 6 + 6)
-    assert models.build("st-cnn", filters=32).n_parameters() == cnn.n_parameters() + loc
+    assert models.build("st-cnn", filters=32).n_parameters() == by_hand(32) + loc
     fcn_loc = (784 * 32 + 32) + (32 * 32 + 32) + (32 * 3 + 3)
     st_fcn = models.build("st-fcn", transform="attention")
     assert st_fcn.transformer is not None
     assert st_fcn.transformer.n_parameters() == fcn_loc
 
 
-@pytest.mark.parametrize("filters", [None, 16])
-def test_widths_of_the_convolutions(filters: int | None) -> None:
-    for name in ("cnn", "st-cnn"):
+@pytest.mark.parametrize(("filters", "of_cnn"), [(None, 66), (16, 22)])
+def test_widths_of_the_convolutions(filters: int | None, of_cnn: int) -> None:
+    """The CNN gets as many filters more as the localisation net has parameters."""
+    for name, F in (("cnn", of_cnn), ("st-cnn", filters or models.FILTERS)):
         layers = [m for m in models.build(name, filters=filters) if isinstance(m, Conv2d)]
-        F = filters or models.FILTERS
         assert [m.weight.data.shape for m in layers] == [(F, 1, 9, 9), (F, F, 7, 7)]
+
+
+def test_rts_is_42_pixels_wide_by_default() -> None:
+    assert models.build("st-cnn", distortion="RTS").input_shape == (1, 42, 42)
+    assert models.build("st-cnn").input_shape == (1, 28, 28)
+    with pytest.raises(ValueError, match="^input_shape: .*at least 42x42"):
+        models.build("st-cnn", distortion="RTS", input_shape=(1, 41, 42))
+
+
+def test_too_few_filters_for_the_localisation_net() -> None:
+    with pytest.raises(ValueError, match="^filters: "):
+        models.build("st-fcn", filters=4)
 
 
 @pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
 def test_structure(name: str, shape: Any, distortion: str) -> None:
-    model = models.build(name, input_shape=shape, distortion=distortion, filters=8)
+    model = models.build(name, input_shape=shape, distortion=distortion, filters=40)
     assert (model.name, model.input_shape) == (name, shape)
     has_transformer = name.startswith("st-")
     assert (model.transformer is not None) == has_transformer
@@ -99,7 +113,7 @@ def test_other_inputs_and_classes(name: str, shape: Any, distortion: str) -> Non
         name,
         input_shape=shape,
         n_classes=7,
-        filters=4,
+        filters=64,
         distortion=distortion,
         transform="attention",
     )
@@ -118,7 +132,7 @@ def test_starts_at_identity(
         assert models.build(name, input_shape=shape, distortion=distortion).transformer is None
         return
     model = models.build(
-        name, input_shape=shape, distortion=distortion, transform=transform, dtype=dtype, filters=4
+        name, input_shape=shape, distortion=distortion, transform=transform, dtype=dtype, filters=40
     )
     st = model.transformer
     assert st is not None
@@ -129,7 +143,7 @@ def test_starts_at_identity(
 
 def test_seed_and_dtype() -> None:
     def weights(**options: Any) -> list[np.ndarray]:
-        return [p.data for p in models.build("st-cnn", filters=4, **options).parameters()]
+        return [p.data for p in models.build("st-cnn", filters=40, **options).parameters()]
 
     for a, b in zip(weights(seed=3), weights(seed=3), strict=True):
         assert_equal(a, b)
@@ -146,7 +160,7 @@ def test_seed_and_dtype() -> None:
 
 @pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
 def test_empty_batch(name: str, shape: Any, distortion: str) -> None:
-    model = models.build(name, input_shape=shape, distortion=distortion, filters=4)
+    model = models.build(name, input_shape=shape, distortion=distortion, filters=40)
     logits, backward = model(np.zeros((0, *shape), np.float32))
     assert logits.shape == (0, 10)
     dx = backward(logits)
@@ -159,7 +173,7 @@ def test_empty_batch(name: str, shape: Any, distortion: str) -> None:
 def test_without_dx_and_twice(name: str, shape: Any, distortion: str) -> None:
     """Images need no gradient, parameters do; and two live pullbacks do not disturb each other."""
     model = models.build(
-        name, input_shape=shape, distortion=distortion, filters=4, dtype=np.float64
+        name, input_shape=shape, distortion=distortion, filters=40, dtype=np.float64
     )
     off_identity(model)
     rng = np.random.default_rng(0)
@@ -199,7 +213,7 @@ def test_summary_shows_layers_shapes_and_parameters() -> None:
     positions = [first_words.index(name) for name in order]
     assert positions == sorted(positions)
     for name in models.NAMES:
-        small = models.build(name, filters=4)
+        small = models.build(name, filters=40)
         own = [line for line in models.summary(small).splitlines()[1:-1]]
         counted = [int(line.split()[-1].replace(",", "")) for line in own if len(line.split()) == 4]
         assert sum(counted) == small.n_parameters()

@@ -215,7 +215,7 @@ def test_the_paper_has_no_attention_on_distorted_mnist() -> None:
 
 def test_why_the_figures_may_differ() -> None:
     text = why_different(2340, "adamw")
-    for part in ("three", "150,000", "SGD", "400k", "2,340", "adamw"):
+    for part in ("three", "150,000", "SGD", "400,000", "2,340", "adamw"):
         assert part in text
 
 

@@ -104,7 +104,8 @@ def test_same_seed_same_bits_other_seed_other_bits() -> None:
 
 
 def test_a_step_is_forward_backward_update() -> None:
-    t, twin = trainer(optimizer="sgd", schedule="constant", lr=0.1), trainer()
+    t = trainer(optimizer="sgd", schedule="constant", lr=0.1, loc_lr_factor=1.0)
+    twin = trainer()
     images, labels = twin.batches[0]
     logits, backward = twin.model(images, needs_dx=False)
     loss, backward_loss = cross_entropy(logits, labels)
