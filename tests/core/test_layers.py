@@ -452,3 +452,29 @@ def test_initial_weights() -> None:
     assert (layer.bias.data == 0).all()
     p = Parameter(np.ones((2, 3), np.float32))
     assert (p.grad.shape, p.grad.dtype) == ((2, 3), np.float32)
+
+
+def test_a_shared_layer_counts_once() -> None:
+    """As a localisation net that two transformers share: found once, gradients added up."""
+    from stn_np.layers import Linear, Sequential
+
+    layer = Linear(3, 3, rng=np.random.default_rng(0), dtype=np.float64)
+    twice = Sequential(a=layer, b=layer)
+    assert [name for name, _ in twice.named_parameters()] == ["a.weight", "a.bias"]
+    x = np.random.default_rng(1).normal(size=(2, 3))
+    y, backward = twice(x)
+    backward(np.ones_like(y))
+    W = layer.weight.data
+    h = x @ W.T + layer.bias.data
+    ones = np.ones((2, 3))
+    np.testing.assert_allclose(layer.weight.grad, ones.T @ h + (ones @ W).T @ x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["names", "parameters", "zero_grad"])
+def test_names_that_sequential_uses_itself(name: str) -> None:
+    from stn_np.layers import ReLU, Sequential
+
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        Sequential(**{name: ReLU()})
+    with pytest.raises(TypeError, match="^a: expected a layer, got 'relu'"):
+        Sequential(a="relu")  # type: ignore[arg-type]
