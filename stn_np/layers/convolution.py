@@ -26,7 +26,8 @@ from stn_np.layers.initial import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.layers.module import Module, Parameter
 
-#: Matrix products with fewer lines than this waste the processor's vector units.
+#: Matrix products with fewer lines than this waste the processor's vector units; with more, adding
+#: up overlapping windows costs more than it saves.
 THIN = 32
 
 ConvBackward = Callable[[Array], tuple[Array | None, Array, Array]]
@@ -97,35 +98,28 @@ def conv2d(
         return dx_of(dy) if needs_dx else None, dweight, dbias
 
     def dx_of(dy: Array) -> Array:
+        dx = xp.zeros((H, C, W, N), x.dtype)
+        if lines < THIN:
+            # The forward pass transposed: each output row gives to its window.
+            dcolumns = xp.zeros_like(columns)
+            for i in range(H_out):
+                dcolumns[i * lines : (i + kh) * lines] += w.T @ dy[i]
+            fold_width(dcolumns.reshape(H, C, kw, W_out, N), out=dx)
+            return as_images(dx)
         # Image row r met kernel row u in output row r - u:  dcolumns(r) = sum_u w_u^T dy(r - u).
         # Output rows r-kh+1 .. r lie one behind the other, so with the kernel's rows in reverse
         # order this sum is one product as well. At the image's edge fewer output rows exist.
-        # Where the channels are few, R image rows share a product, or it would be too thin.
-        R = min(H, -(-THIN // lines))
-        reverse = rows_in_reverse(xp, weight, R)
+        w_reverse = weight[:, :, ::-1].transpose(1, 3, 2, 0).reshape(lines, kh * F)
         dy_lines = dy.reshape(H_out * F, W_out * N)
-        dx = xp.zeros((H, C, W, N), x.dtype)
-        for r in range(0, H, R):
-            first, last = max(0, r - kh + 1), min(H_out, r + R)
-            u = first - (r - kh + 1)
-            w_r = reverse[:, u * F : (u + last - first) * F]
-            dcolumns = (w_r @ dy_lines[first * F : last * F]).reshape(R, C, kw, W_out, N)
-            fold_width(dcolumns[: H - r], out=dx[r : r + R])
+        for r in range(H):
+            first, last = max(0, r - kh + 1), min(H_out - 1, r)
+            skipped = first - (r - kh + 1)
+            w_r = w_reverse[:, skipped * F : (skipped + last - first + 1) * F]
+            dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
+            fold_width(dcolumns.reshape(1, C, kw, W_out, N), out=dx[r : r + 1])
         return as_images(dx)
 
     return images, backward
-
-
-def rows_in_reverse(xp: Any, weight: Array, R: int) -> Array:
-    """Kernels (F, C, kh, kw) to the matrix (R C kw, (kh + R - 1) F) that takes dy to dcolumns.
-
-    Line (r; c, v) holds w[f, c, u, v] where image row r met kernel row u, zeros elsewhere.
-    """
-    F, C, kh, kw = weight.shape
-    reverse = xp.zeros((R, C * kw, kh + R - 1, F), weight.dtype)
-    for r in range(R):
-        reverse[r, :, r : r + kh] = weight[:, :, ::-1].transpose(1, 3, 2, 0).reshape(-1, kh, F)
-    return reverse.reshape(R * C * kw, -1)  # type: ignore[no-any-return]
 
 
 def unfold_width(xp: Any, x: Array, kw: int) -> Array:

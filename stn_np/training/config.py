@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stn_np.checks import check_choice, check_size
-from stn_np.training.optim import OPTIMIZERS
+from stn_np.training.optimizers import OPTIMIZERS
 from stn_np.training.schedule import SCHEDULES
 from stn_np.training.storage import write_atomic
 

@@ -12,8 +12,8 @@ from stn_np.training.batches import Batches
 from stn_np.training.config import TrainConfig
 from stn_np.training.evaluate import Evaluation, evaluate
 from stn_np.training.frames import Frames, choose
-from stn_np.training.optim import build_optimizer
-from stn_np.training.optimizer import gradient_norm, localisation_factor
+from stn_np.training.optimizer_base import gradient_norm, localisation_factor
+from stn_np.training.optimizers import build_optimizer
 from stn_np.training.schedule import learning_rate
 
 if TYPE_CHECKING:

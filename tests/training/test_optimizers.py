@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stn_np.layers.module import Module, Parameter
-from stn_np.training.optim import OPTIMIZERS, SGD, Adam, AdamW, build_optimizer
-from stn_np.training.optimizer import gradient_norm, localisation_factor
+from stn_np.training.optimizer_base import gradient_norm, localisation_factor
+from stn_np.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, build_optimizer
 
 SHAPES = {"weight": (3, 5), "bias": (7,), "scalar": ()}
 

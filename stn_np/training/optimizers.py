@@ -11,7 +11,7 @@ import math
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_choice
 from stn_np.layers.module import Module, Parameter
-from stn_np.training.optimizer import Optimizer, RateFactor
+from stn_np.training.optimizer_base import Optimizer, RateFactor
 
 
 class SGD(Optimizer):
