@@ -1,4 +1,4 @@
-"""Spatial Transformer Networks (Jaderberg et al. 2015) from scratch in NumPy and CuPy.
+"""Spatial Transformer Networks (Jaderberg et al. 2015) from scratch in NumPy.
 
 Every differentiable thing is a callable that returns its value and its pullback::
 
@@ -9,7 +9,7 @@ Every differentiable thing is a callable that returns its value and its pullback
 """
 
 from stn_np import data, layers, models, transforms
-from stn_np.gradcheck import gradcheck
+from stn_np.gradcheck import GradcheckError, gradcheck
 from stn_np.sampling import grid_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import affine_grid
@@ -17,6 +17,7 @@ from stn_np.transforms import affine_grid
 __version__ = "0.1.0"
 
 __all__ = [
+    "GradcheckError",
     "SpatialTransformer",
     "affine_grid",
     "data",

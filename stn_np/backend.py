@@ -48,11 +48,13 @@ def array_module(**arrays: object) -> Any:
     Raises
     ------
     TypeError
-        If one is not an array at all, or if NumPy and CuPy arrays are mixed.
+        If one is not an array, or a masked one or a matrix, or if NumPy and CuPy are mixed.
     """
     on_gpu = {}
     for name, x in arrays.items():
-        if not (isinstance(x, np.ndarray) or _is_cupy(x)):
+        # A matrix has another *, a masked array another ==.
+        special = isinstance(x, np.matrix | np.ma.MaskedArray)
+        if special or not (isinstance(x, np.ndarray) or _is_cupy(x)):
             raise TypeError(f"{name}: expected a NumPy or CuPy array, got {type(x).__name__}")
         on_gpu[name] = _is_cupy(x)
     if len(set(on_gpu.values())) > 1:

@@ -63,7 +63,10 @@ def check_same_dtype(**arrays: Array) -> None:
     """All arrays must have one dtype, as in PyTorch: nothing is converted unasked."""
     if len({x.dtype for x in arrays.values()}) > 1:
         came = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
-        raise TypeError(f"expected arguments of one dtype, got {came}")
+        raise TypeError(
+            f"expected arguments of one dtype, got {came}; convert with x.astype(...), "
+            "or build the layers with dtype=..."
+        )
 
 
 def check_scalar(name: str, value: object) -> None:
@@ -96,12 +99,13 @@ def check_size(name: str, value: object, minimum: int = 1) -> None:
         raise ValueError(f"{name}: expected at least {minimum}, got {value!r}")
 
 
-def check_size_pair(name: str, value: object) -> None:
-    """Value must be a pair (height, width) of positive whole numbers."""
+def check_size_pair(name: str, value: object) -> tuple[int, int]:
+    """Check for a pair (height, width) of positive whole numbers; return it as Python's own."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"{name}: expected a pair (height, width), got {value!r}")
     for size in value:
         check_size(name, size)
+    return int(value[0]), int(value[1])
 
 
 def format_shape(shape: tuple[str | int, ...]) -> str:

@@ -32,6 +32,11 @@ class SpatialTransformer(Module):
 
     Notes
     -----
+    Let it begin at the identity: the localisation net's last layer with weights zero and the bias
+    ``transform.identity`` (`stn_np.models.regression` makes such a layer). Where the whole grid
+    lies outside the image, zero padding leaves no gradient to come back by: keep the net's learning
+    rate small.
+
     **Convention.** The warp goes backward, from output to input; see `stn_np.affine_grid`.
     """
 
@@ -47,9 +52,13 @@ class SpatialTransformer(Module):
         check_choice("padding_mode", padding_mode, PADDING_MODES)
         if out_shape is not None:
             check_size_pair("out_shape", out_shape)
-        for name, part in (("localisation", localisation), ("transform", transform)):
-            if not callable(part):
-                raise TypeError(f"{name}: expected something to call, got {part!r}")
+        if not callable(localisation):
+            raise TypeError(f"localisation: expected a module, got {localisation!r}")
+        if not hasattr(transform, "n_params") or isinstance(transform, type):
+            raise TypeError(
+                "transform: expected an object such as stn_np.transforms.Affine(), "
+                f"got {transform!r}"
+            )
         self.localisation = localisation
         self.transform = transform
         self.out_shape = out_shape

@@ -441,3 +441,18 @@ def test_parameters_as_inputs_leaves_the_module_alone_and_finds_a_wrong_gradient
     report = check(f, x, *values.values(), names=["x", *values])
     assert [r.status for r in report.inputs] == ["ok", "ok", "wrong"]
     assert "bias: wrong" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "options"),
+    [
+        (lambda x: (x * 1.0, lambda d: -d), [3e9, -3.3e9, 2.1e9], {}),
+        (lambda x: (x * 1.0, lambda d: 1.1 * d), [1e8, -1.3e8], {}),
+        (lambda x: (x + 1e10, lambda d: 3 * d), [0.3, 0.9], {}),
+        (lambda x: (2 * x, lambda d: -5 * d), [0.3, 0.9], {"eps": 1e-16}),
+    ],
+)
+def test_what_rounding_hides_is_not_called_right(f: Any, x: Any, options: Any) -> None:
+    report = gradcheck(f, np.array(x), raise_exception=False, **options)
+    assert report.ok is not True
+    assert "rounding hides" in str(report)

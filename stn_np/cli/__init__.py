@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code. Errors become one line on standard error, never a traceback.
     """
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the shell: >&-
+            setattr(sys, stream, open(os.devnull, "w"))
     options = parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         code = _run(options)

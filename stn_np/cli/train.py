@@ -60,7 +60,7 @@ def _new(options: argparse.Namespace, given: dict[str, Any]) -> int:
         check_new_folder(options.out)
     else:
         check_writable(RUNS)
-    wanted = options.data or "auto"
+    wanted = "auto" if options.data is None else options.data
     train_set, test_set = data.load(wanted, options.data_dir)
     if wanted == "auto":
         wanted = train_set.name

@@ -48,6 +48,8 @@ def load(name: str = "auto", data_dir: str | Path | None = None) -> tuple[Datase
     ValueError
         If the name is unknown and no folder either.
     """
+    if not name:
+        raise DataError("data: expected a name or a folder, got an empty one")
     if data_dir is not None and name not in ("auto", "mnist"):
         raise DataError(f"data_dir: expected with 'auto' or 'mnist' only, got it with {name!r}")
     if name == "auto":

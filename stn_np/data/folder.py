@@ -16,6 +16,9 @@ from stn_np.data.resample import resample
 #: What counts as a picture; other files are passed over, and the note says how many.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
+#: A picture of a few KB may claim to be of any size; 64 million pixels take 1 GB when read.
+MAX_PIXELS = 2**26
+
 #: Shares of red, green and blue in the brightness that one sees (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -54,7 +57,7 @@ def load_folder(
     `note` says so. Transparent parts count as black under a bright subject and as white under a
     dark one.
     """
-    check_size_pair("image_size", image_size)
+    image_size = check_size_pair("image_size", image_size)
     root = Path(path)
     classes = _classes(root)
     files = [[f for f in _visible(folder) if f.suffix.lower() in SUFFIXES] for folder in classes]
@@ -118,8 +121,15 @@ def _read_all(files: list[Path], size: tuple[int, int]) -> tuple[Array, str]:
 def _read_grey(file: Path) -> NDArray[np.float32]:
     """One picture as (h, w) float32 in [0, 1]."""
     from matplotlib.image import imread
+    from PIL import Image  # matplotlib's own reader of pictures: it knows the size beforehand
 
     try:
+        if not file.is_file():
+            raise ValueError("it is no regular file")
+        with Image.open(file) as header:
+            width, height = header.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"it has {width} x {height} pixels, {MAX_PIXELS:,} are allowed")
         pixels = np.asarray(imread(file))
     except Exception as error:  # whatever the decoder of that format raises
         raise DataError(

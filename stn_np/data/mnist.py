@@ -88,7 +88,7 @@ def _find_folder(download: bool) -> Path:
     told = f"${ENVIRONMENT} ({variable or 'not set'})"
     tried = f"the files are neither in {told} nor in the cache ({cache})"
     if not download:
-        raise DataUnavailableError(f"MNIST: {tried}, and downloading was switched off; {_ADVICE}")
+        raise DataUnavailableError(f"MNIST: {tried}; {_ADVICE}")
     try:
         download_files({f"{n}.gz": SHA256[n] for n in _missing_files(cache)}, cache)
     except DataUnavailableError as error:

@@ -1,4 +1,7 @@
-"""The gradient checker, and the list of the library's own operations that it is run on."""
+"""The gradient checker, and the list of the library's own operations that it is run on.
+
+To read: `check` first, then `finite_differences`, where the slope and the kinks are found.
+"""
 
 from stn_np.gradcheck.check import gradcheck
 from stn_np.gradcheck.operations import Operation, Row, operations, table

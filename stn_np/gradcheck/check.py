@@ -123,8 +123,10 @@ def _check_arguments(
         raise ValueError("inputs: expected at least one array, got none")
     if names is not None and len(names) != len(inputs):
         raise ValueError(f"names: expected {len(inputs)}, one an input, got {len(names)}")
-    if not (eps > 0 and rtol > 0):
-        raise ValueError(f"eps and rtol: expected positive numbers, got {eps!r} and {rtol!r}")
+    if not (eps > 0 and 0 < rtol < 1):
+        raise ValueError(
+            f"eps and rtol: expected positive numbers, rtol below 1, got {eps!r} and {rtol!r}"
+        )
     names = list(names or (f"input {k}" for k in range(len(inputs))))
     for name, x in zip(names, inputs, strict=True):
         array_module(**{name: x})

@@ -61,6 +61,8 @@ class Slope:
     scale
         What an error is to be measured against: how large the sum is before its terms cancel,
         and never less than what rounding lets one see.
+    visible
+        The smallest slope that stands out from rounding.
     uncertainty
         How much the estimates from larger and from smaller steps differ. Large where the function
         is too steep for the step, or where its curvature jumps.
@@ -70,6 +72,7 @@ class Slope:
 
     value: float
     scale: float
+    visible: float
     uncertainty: float
     broken: Break | None
 
@@ -96,7 +99,7 @@ def slope_along(
     steps = (eps, eps / 2, eps / 4)
     ahead, behind = [curve(s) for s in steps], [curve(-s) for s in steps]
     if not all(np.isfinite(v).all() for v in ahead + behind):
-        return Slope(math.nan, math.nan, math.nan, _undefined(ahead + behind))
+        return Slope(math.nan, math.nan, math.nan, math.nan, _undefined(ahead + behind))
     central = [(a - b) / (2 * s) for a, b, s in zip(ahead, behind, steps, strict=True)]
     opening = [(a - 2 * y + b) / s for a, b, s in zip(ahead, behind, steps, strict=True)]
 
@@ -106,7 +109,8 @@ def slope_along(
     best = (16 * fine - coarse) / 15
 
     noise = 4 * UNIT * (np.maximum(np.abs(y), _rms(y)) + x_max * np.abs(best))
-    scale = max(abs(float(g @ best)), _norm(g * best), 4 * _norm(g * noise) / eps / tol)
+    visible = 4 * _norm(g * noise) / eps
+    scale = max(abs(float(g @ best)), _norm(g * best), visible / tol)
     # Both vanish with a high power of eps for a smooth function: `fine - coarse` sees breaks
     # beside x, the other, the angle between the slopes ahead and behind, those at x.
     rough = np.maximum(np.abs(fine - coarse), np.abs(opening[0] - 2 * opening[1]))
@@ -115,7 +119,7 @@ def slope_along(
     suspects = suspects[np.argsort(-(rough * np.abs(g))[suspects])][:N_SUSPECTS]
     found = (_magnify(curve, int(i), eps, float(noise[i])) for i in suspects)
     broken = next((b for b in found if b is not None), None)
-    return Slope(float(g @ best), scale, _norm(g * rough), broken)
+    return Slope(float(g @ best), scale, visible, _norm(g * rough), broken)
 
 
 def _magnify(curve: Curve, output: int, eps: float, noise: float) -> Break | None:

@@ -18,6 +18,9 @@ Indices: TypeAlias = NDArray[np.intp]
 #: A wrong gradient is traced to single elements by halving, only faster: this many parts at a time.
 N_PARTS = 16
 
+#: A gradient of which rounding hides more than this share cannot be checked.
+VISIBLE_SHARE = 0.01
+
 #: How many of the worst elements are shown.
 N_SHOWN = 3
 
@@ -52,7 +55,11 @@ class Line:
         if slope.broken:
             text = self._explain_break(slope.broken, eps)
             return InputResult(name, "kink", math.nan, slope.value, actual, text)
-        scale = max(slope.scale, abs(actual), float(np.linalg.norm(self.dx * self.v)))
+        claimed = max(abs(actual), float(np.linalg.norm(self.dx * self.v)))
+        if slope.visible > VISIBLE_SHARE * max(claimed, abs(slope.value)) and claimed > 0:
+            text = self._explain_rounding(slope, claimed, eps)
+            return InputResult(name, "unclear", math.nan, slope.value, actual, text)
+        scale = max(slope.scale, claimed)
         difference = abs(actual - slope.value)
         error = difference / scale if scale > 0 else 0.0
         if error <= rtol:
@@ -81,6 +88,14 @@ class Line:
         beside = abs(broken.t) > eps / 16
         lines.append(advice + (", or take a smaller eps." if beside else "."))
         return "\n".join(lines)
+
+    def _explain_rounding(self, slope: Slope, claimed: float, eps: float) -> str:
+        """Why a step too small for the numbers at hand shows nothing."""
+        return (
+            f"With eps = {eps:.0e} rounding hides slopes below {slope.visible:.1e}, and the "
+            f"gradient to check is {claimed:.1e} ({self.label}).\n"
+            "Scale the inputs or the outputs towards 1, or take a larger eps."
+        )
 
     def _explain_uncertainty(self, slope: Slope, eps: float) -> str:
         """Why nothing can be said although there is no kink."""

@@ -31,7 +31,7 @@ def relu(x: Array) -> tuple[Array, Backward]:
     """
     xp = array_module(x=x)
     check_floating("x", x)
-    y = xp.maximum(x, 0)
+    y = xp.asarray(xp.maximum(x, 0))  # of a 0-d array NumPy makes a number
 
     def backward(dy: Array) -> Array:
         check_gradient("dy", dy, y)

@@ -22,5 +22,7 @@ def he_normal(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> A
     dtype
         float32 or float64.
     """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator, got {rng!r}")
     scale = sqrt(2.0 / prod(shape[1:]))
     return (scale * rng.standard_normal(shape)).astype(dtype)

@@ -47,7 +47,9 @@ def linear(
     """
     array_module(x=x, weight=weight, bias=bias)
     check_array("x", x, ("N", "D"))
-    check_array("weight", weight, ("K", x.shape[1]))
+    check_array("weight", weight, ("K", "D"))
+    if x.shape[1] != weight.shape[1]:
+        raise ValueError(f"x: expected {weight.shape[1]} features (as weight), got {x.shape[1]}")
     check_array("bias", bias, (weight.shape[0],))
     check_same_dtype(x=x, weight=weight, bias=bias)
     y = x @ weight.T + bias

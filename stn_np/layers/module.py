@@ -112,7 +112,9 @@ class Sequential(Module):
         The layers by name, in order. The names show up in `named_parameters` and summaries.
     """
 
-    def __init__(self, **layers: Module) -> None:
+    def __init__(self, *unnamed: Module, **layers: Module) -> None:
+        if unnamed:
+            raise TypeError("layers: expected each by a name, as in Sequential(hidden=Linear(...))")
         for name, layer in layers.items():
             if not callable(layer):
                 raise TypeError(f"{name}: expected a layer, got {layer!r}")

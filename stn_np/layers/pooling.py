@@ -45,7 +45,7 @@ def max_pool2d(
     ValueError
         If the rank is wrong or the image smaller than a window.
     """
-    xp, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
+    xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
     x_rows = rows_outermost(xp, x)
     H, C, W, N = x_rows.shape
     y = xp.empty((H_out, C, W_out, N), x.dtype)
@@ -116,7 +116,7 @@ def avg_pool2d(
 
     A window that sticks out of the image (``ceil_mode``) is averaged over the pixels that it has.
     """
-    xp, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
+    xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
     x_rows = rows_outermost(xp, x)
     H, C, W, N = x_rows.shape
     rows = xp.minimum(kernel, H - stride * xp.arange(H_out))
@@ -153,18 +153,19 @@ def window_columns(W: int, v: int, stride: int, W_out: int) -> tuple[slice, int]
 
 def check_pooling(
     x: Array, kernel: int, stride: int | None, ceil_mode: bool
-) -> tuple[Any, int, int, int]:
-    """Check the arguments; return the array module, the stride, and the output's H' and W'."""
+) -> tuple[Any, int, int, int, int]:
+    """Check the arguments; return the array module, kernel, stride, and the output's H' and W'."""
     xp = array_module(x=x)
     check_array("x", x, ("N", "C", "H", "W"))
     check_size("kernel", kernel)
     stride = kernel if stride is None else stride
     check_size("stride", stride)
+    kernel, stride = int(kernel), int(stride)
     H, W = x.shape[2:]
     least = 1 if ceil_mode else kernel
     if min(H, W) < least:
         raise ValueError(f"x: expected images of at least {least}x{least} (a window), got {H}x{W}")
-    return xp, stride, *(windows(size, kernel, stride, ceil_mode) for size in (H, W))
+    return xp, kernel, stride, *(windows(size, kernel, stride, ceil_mode) for size in (H, W))
 
 
 def windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:

@@ -119,8 +119,13 @@ def cnn_localisation(
     )
 
 
-def regression(features: int, transform: Transform, rng: np.random.Generator, dtype: Any) -> Linear:
-    """The layer that outputs theta. It starts at the identity whatever it is shown."""
+def regression(
+    features: int, transform: Transform, rng: np.random.Generator, dtype: Any = np.float32
+) -> Linear:
+    """The layer that outputs theta (N, n_params) from features (N, D).
+
+    It starts at the identity whatever it is shown: weights zero, bias ``transform.identity``.
+    """
     layer = Linear(features, transform.n_params, rng=rng, dtype=dtype)
     layer.weight.data[...] = 0
     layer.bias.data[...] = transform.identity

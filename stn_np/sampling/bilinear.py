@@ -107,7 +107,11 @@ def corners_of(flat: Array, index: Array, W_f: int) -> Corners:
 
 
 def interpolate(corners: Corners, points: Points) -> Array:
-    """Eq. (5), along x in both rows, then along y. Overwrites the corners."""
+    """Eq. (5), along x in both rows, then along y. Overwrites the corners.
+
+    V = (1-fy) ((1-fx) u00 + fx u01) + fy ((1-fx) u10 + fx u11), written so that fx = fy = 0 gives
+    u00 exactly.
+    """
     u00, u01, u10, u11 = corners
     fx, fy = points.fx[:, None], points.fy[:, None]
     u01 -= u00
@@ -123,7 +127,10 @@ def interpolate(corners: Corners, points: Points) -> Array:
 
 
 def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> None:
-    """Eq. (6), the transpose of both above: each pixel gets its weight times dV."""
+    """Eq. (6), the transpose of both above: each pixel gets its weight times dV.
+
+    The weights are (1-fy)(1-fx), (1-fy) fx, fy (1-fx) and fy fx.
+    """
     fx, fy = points.fx[:, None], points.fy[:, None]
     d10 = dv * fy
     d00 = dv - d10
@@ -138,12 +145,16 @@ def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> 
 
 
 def slopes(corners: Corners, points: Points) -> tuple[Array, Array]:
-    """Eq. (7): dV/dx and dV/dy, to the right and downwards. Overwrites the corners."""
+    """Eq. (7): dV/dx and dV/dy, to the right and downwards. Overwrites the corners.
+
+    dV/dx = (1-fy) (u01 - u00) + fy (u11 - u10) = (u01 - u00) + fy t, and likewise
+    dV/dy = (u10 - u00) + fx t, with t = (u11 - u10) - (u01 - u00).
+    """
     u00, u01, u10, u11 = corners
     fx, fy = points.fx[:, None], points.fy[:, None]
     u01 -= u00  # slope of the upper row
     u11 -= u10  # of the lower row
-    u11 -= u01  # how much it changes from row to row, and so from column to column
+    u11 -= u01  # t
     u10 -= u00  # slope of the left column
     u01 += fy * u11
     u10 += fx * u11

@@ -1,4 +1,4 @@
-"""Eq. (3) as it is printed: the specification that every fast sampler is tested against."""
+"""The sampler as the paper prints it: the specification that every fast one is tested against."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def k(d: float) -> float:
 
 
 def k_slope(d: float) -> float:
-    """dk/dx of k(x - m) at d = x - m: the right derivative, so that integers have one, eq. (7)."""
+    """dk/dx of k(x - m) at d = x - m, eq. (7), but at integers the right derivative.
+
+    Read literally eq. (7) has +1 at d = 0: with that, integers get neither of the two slopes.
+    """
     return 1.0 if -1 <= d < 0 else -1.0 if 0 <= d < 1 else 0.0
 
 

@@ -106,9 +106,9 @@ schedule, seed
         """All that decides about the result, which `data_dir` does not."""
         return {name: value for name, value in asdict(self).items() if name != "data_dir"}
 
-    def save(self, path: Path) -> None:
-        """Write the settings as JSON."""
-        write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+    def save(self, path: Path, *, new: bool = False) -> None:
+        """Write the settings as JSON; if `new`, only where there are none yet."""
+        write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode(), new=new)
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -64,8 +64,8 @@ class RunFolder:
             If there is a run in it, even one that began at this very moment.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        self.checkpoints.mkdir()  # either we make it or somebody else did: nothing in between
-        config.save(self.config)
+        config.save(self.config, new=True)  # either we make it or somebody else did
+        self.checkpoints.mkdir(exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -117,7 +117,7 @@ def check_new_folder(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"--out: expected a new or empty folder, but {path} is a file")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(p for p in path.iterdir() if not p.match(".*.tmp")):
         raise ValueError(
             f"--out: expected a new or empty folder, but {path} holds files already; "
             "name another, or go on with that run by --resume"

@@ -32,6 +32,11 @@ METRICS = (
 )
 
 
+def quiet() -> np.errstate:
+    """A context without NumPy's warnings: overflow is looked for, and reported in words."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 class DivergedError(Exception):
     """The loss or the gradient stopped being a finite number; the step was not made."""
 
@@ -134,8 +139,7 @@ class Trainer:
         """
         images, labels = self.batches[self.step]
         self.model.zero_grad()
-        # Overflow is looked for below and reported in words, not by NumPy's warnings.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with quiet():
             logits, backward = self.model(images, needs_dx=False)
             loss, backward_loss = cross_entropy(logits, labels)
             backward(backward_loss())
@@ -143,7 +147,8 @@ class Trainer:
         lr = self.lr(self.step)
         if not math.isfinite(loss + norm):
             raise DivergedError(self._divergence(float(loss), float(norm), lr))
-        self.optimizer.step(lr)
+        with quiet():
+            self.optimizer.step(lr)
         self._tested = None
         wrong = (logits.argmax(axis=1) != labels).sum()
         self.sums += np.array([loss, wrong, norm], dtype=np.float64)
@@ -169,7 +174,8 @@ class Trainer:
     def evaluate(self) -> Evaluation:
         """What the model says now about the distorted test set; worked out once a step at most."""
         if self._tested is None:
-            self._tested = evaluate(self.model, self.test.images, self.test.labels)
+            with quiet():
+                self._tested = evaluate(self.model, self.test.images, self.test.labels)
         return self._tested
 
     def weights_changed(self) -> None:
@@ -191,8 +197,7 @@ class Trainer:
         """
         loss, error = self.running()
         epoch = self.step // self.batches.per_epoch
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            tested = self.evaluate()
+        tested = self.evaluate()
         if not math.isfinite(tested.loss):
             raise DivergedError(
                 f"step {self.step} (epoch {epoch}): the weights that it made give the test images "

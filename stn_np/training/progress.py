@@ -70,7 +70,7 @@ class Progress:
         """
         _, _, _, loss, error, _, test_error, _ = row
         self.say(
-            f"{self._epoch_name(done=True)}  loss {loss:.4f}  error {error:5.2f} %  "
+            f"{self._epoch_name(done=True)}  loss {loss:.4f}  training error {error:5.2f} %  "
             f"test error {test_error:5.2f} %  {timing[3]:,.0f} images/s  "
             f"{_clock(self._seconds_left())} left"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -45,9 +46,19 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[list[float]]:
         raise ValueError(f"{path}: expected numbers below the columns' names ({e})") from e
 
 
+def read_timings(path: Path) -> list[list[float]]:
+    """The rows of timings.csv; none if it is damaged: no run shall fail because of a clock."""
+    try:
+        rows = read_csv(path, TIMINGS)
+    except (ValueError, OSError, csv.Error):
+        return []
+    sound = all(len(row) == len(TIMINGS) and all(map(math.isfinite, row)) for row in rows)
+    return rows if sound else []
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write figures as JSON for people and programs: indented, but a flat list on one line."""
-    text = json.dumps(content, indent=2)
+    text = json.dumps(content, indent=2, allow_nan=False)
     flat = re.sub(r"\[[^\[\]{}]*\]", lambda m: f"[{' '.join(m[0][1:-1].split())}]", text)
     write_atomic(path, (flat + "\n").encode())
 

@@ -11,7 +11,7 @@ import numpy as np
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.paper import paper_error
-from stn_np.training.records import TIMINGS, read_csv, write_json
+from stn_np.training.records import read_timings, write_json
 
 if TYPE_CHECKING:
     from stn_np.data import Dataset
@@ -34,8 +34,9 @@ def finish(trainer: Trainer, folder: RunFolder, data: Dataset) -> dict[str, Any]
     dict
         What was written. Everything but "machine" is the same bits for the same settings.
     """
-    seconds = sum(row[2] for row in read_csv(folder.timings, TIMINGS))
-    images = trainer.total_steps * trainer.batches.size
+    timings = read_timings(folder.timings)
+    seconds = sum(row[2] for row in timings)
+    images = sum(row[1] for row in timings) * trainer.batches.size
     results = {
         **outcome(trainer, data),
         "machine": {

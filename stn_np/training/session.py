@@ -9,7 +9,7 @@ from stn_np.training import checkpoint
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import METRICS, Trainer
 from stn_np.training.progress import Progress
-from stn_np.training.records import TIMINGS, read_csv, write_csv
+from stn_np.training.records import TIMINGS, read_csv, read_timings, write_csv
 from stn_np.training.state import restore, state_of
 from stn_np.training.stopping import StopSignals
 from stn_np.training.storage import npz_bytes, remove_temporaries, write_atomic
@@ -76,9 +76,10 @@ def train(trainer: Trainer, folder: RunFolder, progress: Progress) -> None:
         If something cannot be written. The last checkpoint stays.
     """
     keep_freed_memory()
+    folder.checkpoints.mkdir(exist_ok=True)
     remove_temporaries(folder.path)
     remove_temporaries(folder.checkpoints)
-    timings = read_csv(folder.timings, TIMINGS)
+    timings = read_timings(folder.timings)
     with StopSignals() as stop:
         _save(trainer, folder)
         while not trainer.finished:

@@ -41,9 +41,11 @@ class StopSignals:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        """The first signal."""
+        """Note the first signal; the second acts as usual."""
+        if self.asked:
+            self._restore()
+            signal.raise_signal(number)
         self.asked = True
-        self._restore()
 
     def _restore(self) -> None:
         """Handle signals as before."""

@@ -18,7 +18,7 @@ from stn_np.backend import Array
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, *, new: bool = False) -> None:
     """Replace a file's content in one step.
 
     The bytes go to a temporary file in the same folder, are forced to the disk, and then take the
@@ -30,9 +30,13 @@ def write_atomic(path: Path, content: bytes) -> None:
         The file. Its folder must exist.
     content
         What it shall hold.
+    new
+        The file must not exist yet; of two processes that make it at once one is refused.
 
     Raises
     ------
+    FileExistsError
+        If it is to be new and exists.
     OSError
         If that fails (disk full, folder gone, no permission). The temporary file is removed and
         the file is as it was before.
@@ -45,12 +49,16 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        if new:
+            os.link(temporary, path)  # unlike replace it refuses an existing name
+            os.unlink(temporary)
+        else:
+            os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException as e:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        if isinstance(e, OSError):
+        if isinstance(e, OSError) and not isinstance(e, FileExistsError):
             raise _explained(e, path) from e
         raise
 

@@ -42,15 +42,17 @@ def affine_grid(
     -----
     **Convention.** The map goes *backward*, from target to source: theta says where in the input
     each output pixel is read. A scale below 1 therefore zooms in. Coordinates run over [-1, 1],
-    x to the right and y downwards. ``align_corners=True``, the default of the whole library: -1 and
+    x to the right and y downwards; a positive angle in [[cos, -sin], [sin, cos]] turns what one
+    sees counter-clockwise. On an image that is not square that matrix also shears, because both
+    axes run over [-1, 1]: turn by [[cos, -sin H/W], [sin W/H, cos]] (with aligned corners H - 1 and
+    W - 1) to turn in pixels. ``align_corners=True``, the default of the whole library: -1 and
     +1 are the centres of the outermost pixels; ``False``: their outer edges.
 
     Source: Jaderberg et al. 2015, eq. (1).
     """
     xp = array_module(theta=theta)
     check_array("theta", theta, ("N", 2, 3))
-    check_size_pair("out_shape", out_shape)
-    N, (H, W) = theta.shape[0], out_shape
+    N, (H, W) = theta.shape[0], check_size_pair("out_shape", out_shape)
     dtype = np.promote_types(theta.dtype, np.float32)
     G = homogeneous_grid(xp, (H, W), align_corners=align_corners, dtype=dtype)
 
@@ -77,6 +79,7 @@ class Affine:
     name = "affine"
     n_params = 6
     identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    identity.flags.writeable = False  # all share it
 
     def __call__(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True

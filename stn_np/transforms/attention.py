@@ -19,6 +19,7 @@ class Attention:
     name = "attention"
     n_params = 3
     identity = np.array([1.0, 0.0, 0.0])
+    identity.flags.writeable = False  # all share it
 
     def __call__(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True

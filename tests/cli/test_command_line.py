@@ -119,7 +119,9 @@ def test_a_whole_training_as_plain_text(capsys: pytest.CaptureFixture[str]) -> N
     out, err = capsys.readouterr()
     assert "\r" not in out + err and "\x1b" not in out + err  # no bar where there is no terminal
     for epoch in ("1/2", "2/2"):
-        line = rf"epoch {epoch}  loss \d+\.\d+  error +\d+\.\d+ %  test error +\d+\.\d+ %  "
+        line = (
+            rf"epoch {epoch}  loss \d+\.\d+  training error +\d+\.\d+ %  test error +\d+\.\d+ %  "
+        )
         assert re.search(line + r"[\d,]+ images/s  \d+:\d\d left\n", out), out
     folder = Path("runs/digits-R-st-cnn-001")
     results = json.loads((folder / "results.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 from itertools import product
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_shapes_that_do_not_fit_together() -> None:
             layers.conv2d, x, np.ones((4, 2, 3, 3)), np.ones(4))  # fmt: skip
     refused(r"^bias: expected shape \(4,\), got \(3,\)",
             layers.conv2d, x, np.ones((4, 3, 3, 3)), np.ones(3))  # fmt: skip
-    refused(r"^weight: expected shape \(K, 5\), got \(4, 6\)",
+    refused(r"^x: expected 6 features \(as weight\), got 5",
             layers.linear, np.ones((2, 5)), np.ones((4, 6)), np.ones(4))  # fmt: skip
     refused(r"^bias: expected shape \(4,\), got \(1,\)",
             layers.linear, np.ones((2, 5)), np.ones((4, 5)), np.ones(1))  # fmt: skip
@@ -465,3 +466,36 @@ def test_layers_pass_bad_numbers_on(xp: Any, value: float) -> None:
     assert_equal(y[0, 0], [[1 if value == -INF else value, 1], [1, 1]])
     assert not np.isfinite(to_numpy(layers.avg_pool2d(x, 2)[0])[0, 0, 0, 0])
     assert_equal(layers.relu(x)[0][0, 0, 1, 1], np.array(max(value, 0.0)))
+
+
+def test_matrices_and_masked_arrays_are_refused() -> None:
+    from stn_np.layers import relu
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # NumPy's own
+        matrix = np.matrix([[1.0, 2.0]])
+    for x in (matrix, np.ma.masked_array([[1.0, 2.0]], mask=[[0, 1]])):
+        with pytest.raises(
+            TypeError, match="^x: expected a NumPy or CuPy array, got (matrix|Masked)"
+        ):
+            relu(x)
+
+
+def test_a_number_as_an_array() -> None:
+    from stn_np.layers import relu
+
+    y, backward = relu(np.array(2.0))
+    assert y == 2.0
+    assert backward(np.array(3.0)) == 3.0
+
+
+def test_sizes_may_be_narrow_integers() -> None:
+    theta = np.eye(2, 3)[None]
+    shape = (np.int8(100), np.int8(120))
+    grid, _ = stn_np.affine_grid(theta, shape)
+    np.testing.assert_array_equal(grid, stn_np.affine_grid(theta, (100, 120))[0])
+
+
+def test_the_identity_cannot_be_changed_for_everyone() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        stn_np.transforms.by_name("affine").identity[0] = 9

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +208,22 @@ def test_wrong_image_size(folder):
         load_folder(folder, 28)
     with pytest.raises(ValueError, match="image_size: expected at least 1"):
         load_folder(folder, (28, 0))
+
+
+def test_a_small_file_that_claims_to_be_huge_is_not_unpacked(folder):
+    sizes = struct.pack(">II", 9000, 9000) + bytes([8, 0, 0, 0, 0])
+    head = b"IHDR" + sizes
+    header = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    empty = zlib.compress(b"")
+    data = struct.pack(">I", len(empty)) + b"IDAT" + empty
+    data += struct.pack(">I", zlib.crc32(b"IDAT" + empty))
+    (folder / "a" / "00.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
+    with pytest.raises(DataError, match=r"00\.png: .*9000 x 9000 pixels"):
+        load_folder(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_among_the_pictures_is_not_waited_for(folder):
+    os.mkfifo(folder / "a" / "zz.png")
+    with pytest.raises(DataError, match=r"zz\.png: .*no regular file"):
+        load_folder(folder)
