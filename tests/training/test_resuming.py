@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
 import time
 from dataclasses import replace
@@ -51,7 +50,7 @@ class StopAt(Progress):
 
     def step(self) -> None:
         if self._trainer.step == self._stop:
-            os.kill(os.getpid(), self._number)
+            signal.raise_signal(self._number)
 
     def say(self, line: str) -> None:
         pass
@@ -229,10 +228,10 @@ def test_timings_are_kept_over_stops(tmp_path: Path) -> None:
 
 def test_a_second_signal_acts_as_usual() -> None:
     with StopSignals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             time.sleep(1)  # ends at once, with the interrupt
 
 
