@@ -50,10 +50,9 @@ def write_atomic(path: Path, content: bytes, *, new: bool = False) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         if new:
-            os.link(temporary, path)  # unlike replace it refuses an existing name
-            os.unlink(temporary)
-        else:
-            os.replace(temporary, path)
+            _claim(path, temporary)
+        os.replace(temporary, path)
+        Path(temporary).unlink(missing_ok=True)  # replacing a file by a link to itself does nothing
         _sync_folder(path.parent)
     except BaseException as e:
         if temporary is not None and os.path.exists(temporary):
@@ -61,6 +60,16 @@ def write_atomic(path: Path, content: bytes, *, new: bool = False) -> None:
         if isinstance(e, OSError) and not isinstance(e, FileExistsError):
             raise _explained(e, path) from e
         raise
+
+
+def _claim(path: Path, content: str) -> None:
+    """Take a file name that must be free, in one step: of two processes one gets it."""
+    try:
+        os.link(content, path)  # whole at once; unlike replace it refuses an existing name
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: empty for a moment
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _explained(error: OSError, path: Path) -> OSError:

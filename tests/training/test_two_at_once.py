@@ -87,3 +87,20 @@ def test_default_names_are_claimed_one_by_one(
     monkeypatch.setattr(command, "default_folder", lambda *_: next(names))
     assert first.path.name == "digits-R-st-fcn-001"
     assert command._create_folder(None, config).path == wanted[1]
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_run_is_claimed_with_and_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr("os.link", refuse)
+    folder = begin(tmp_path / "run")
+    assert open_run(folder.path)[1].seed == 0
+    with pytest.raises(FileExistsError):
+        begin(tmp_path / "run", seed=1)
+    assert open_run(folder.path)[1].seed == 0
+    assert [p.name for p in folder.path.iterdir() if p.name.endswith(".tmp")] == []
