@@ -1,7 +1,18 @@
 """The sampler: V from U and a grid (section 3.3 of the paper)."""
 
+from stn_np.sampling import kernels
 from stn_np.sampling.coordinates import PADDING_MODES
 from stn_np.sampling.grid_sample import MODES, grid_sample
+from stn_np.sampling.kernels import Kernel
+from stn_np.sampling.linearised import Linearised
 from stn_np.sampling.reference import sample_reference
 
-__all__ = ["MODES", "PADDING_MODES", "grid_sample", "sample_reference"]
+__all__ = [
+    "MODES",
+    "PADDING_MODES",
+    "Kernel",
+    "Linearised",
+    "grid_sample",
+    "kernels",
+    "sample_reference",
+]

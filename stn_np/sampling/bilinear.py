@@ -41,6 +41,7 @@ def bilinear(
     grid: Array,
     *,
     padding_mode: str,
+    padding_value: float,
     align_corners: bool,
     needs_dU: bool,
     needs_dgrid: bool,
@@ -49,7 +50,7 @@ def bilinear(
     xp = array_module(U=U, grid=grid)
     N = max(U.shape[0], grid.shape[0]) if U.shape[0] and grid.shape[0] else 0
     C, (H_out, W_out) = U.shape[1], grid.shape[1:3]
-    framed = frame_with_zeros(xp, U)
+    framed = frame_with(xp, U, padding_value)
     flat, (H_f, W_f) = framed.reshape(-1), framed.shape[2:]
     V = xp.empty((N, C, H_out * W_out), U.dtype)
     blocks = []
@@ -161,10 +162,11 @@ def slopes(corners: Corners, points: Points) -> tuple[Array, Array]:
     return u01, u10
 
 
-def frame_with_zeros(xp: Any, U: Array) -> Array:
-    """U (N, C, H, W) inside a frame of zeros, in float32 at least."""
+def frame_with(xp: Any, U: Array, value: float) -> Array:
+    """U (N, C, H, W) inside a frame of one value, in float32 at least."""
     N, C, H, W = U.shape
-    framed = xp.zeros((N, C, H + 2 * FRAME, W + 2 * FRAME), np.promote_types(U.dtype, np.float32))
+    dtype = np.promote_types(U.dtype, np.float32)
+    framed = xp.full((N, C, H + 2 * FRAME, W + 2 * FRAME), value, dtype)
     framed[:, :, FRAME:-FRAME, FRAME:-FRAME] = U
     return framed  # type: ignore[no-any-return]
 

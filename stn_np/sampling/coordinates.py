@@ -12,7 +12,7 @@ import numpy as np
 
 from stn_np.backend import Array
 
-PADDING_MODES = ("zeros", "border", "reflection")
+PADDING_MODES = ("zeros", "constant", "border", "reflection", "wrap")
 
 #: A derivative along an axis: one number where it is constant, else one a point.
 Slope = float | Array
@@ -69,7 +69,12 @@ def to_pixels(
 
 #: How far outside the outermost pixels (to the left, to the right) a coordinate is followed. Under
 #: "zeros": to where both pixels that it reads are zero. Reflections end at the bound.
-REACH = {"zeros": (2.0, 1.0), "border": (1.0, 1.0), "reflection": (1e5, 1e5)}
+REACH = {
+    "zeros": (2.0, 1.0),
+    "constant": (2.0, 1.0),
+    "border": (1.0, 1.0),
+    "reflection": (1e5, 1e5),
+}
 
 
 def source_axis(
@@ -100,7 +105,7 @@ def source_axis(
         dx/dg. For border and reflection a point exactly on the border counts as outside.
     """
     x, scale = to_pixels(xp, g, size, REACH[padding], align_corners=align_corners)
-    if padding == "zeros":
+    if padding in ("zeros", "constant"):
         return x, scale  # where clipping is felt, the image itself has no slope
     slope: Slope = scale
     if padding == "reflection":

@@ -2,100 +2,189 @@
 
 from __future__ import annotations
 
+from functools import partial
+from math import isnan
+from typing import TypeAlias
+
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_choice, check_gradient
+from stn_np.checks import check_array, check_choice, check_gradient, check_scalar
 from stn_np.sampling.bilinear import GridSampleBackward, bilinear
 from stn_np.sampling.coordinates import PADDING_MODES
+from stn_np.sampling.kernels import BY_NAME, Kernel
+from stn_np.sampling.linearised import Linearised, linearised_dgrid
+from stn_np.sampling.separable import separable
 
-MODES = ("bilinear",)
+MODES = tuple(BY_NAME)
+
+#: What `mode` may be: a name, one kernel for all axes, or one an axis as (x, y[, z]).
+Mode: TypeAlias = str | Kernel | tuple[Kernel, ...]
 
 
 def grid_sample(
     U: Array,
     grid: Array,
     *,
-    mode: str = "bilinear",
+    mode: Mode = "bilinear",
     padding_mode: str = "zeros",
+    padding_value: float = 0.0,
     align_corners: bool = True,
+    grid_gradient: str | Linearised = "exact",
     needs_dU: bool = True,
     needs_dgrid: bool = True,
 ) -> tuple[Array, GridSampleBackward]:
-    """Read the image U at the points of a grid, eqs (3) and (5).
+    """Read the image U at the points of a grid, eq. (3).
 
     Parameters
     ----------
     U : Array
-        (N, C, H, W) input, float16, float32 or float64. With N = 1 all grids read the one image.
+        (N, C, H, W) images or (N, C, D, H, W) volumes, float16, float32 or float64. With N = 1 all
+        grids read the one image.
     grid : Array
-        (N, H', W', 2) source points, last axis (x, y). With N = 1 all images are read alike.
-        NaN counts as a point far to the left or above; infinite and huge coordinates are outside.
-    mode : {"bilinear"}
-        Sampling kernel k of eq. (3).
-    padding_mode : {"zeros", "border", "reflection"}
-        What lies outside: nothing (the paper), the nearest border pixel, the mirror image.
+        (N, H', W', 2) source points, last axis (x, y), or (N, D', H', W', 3) with (x, y, z). With
+        N = 1 all images are read alike. NaN counts as a point far to the left or above; infinite
+        and huge coordinates are outside.
+    mode : {"bilinear", "nearest", "bicubic"}, Kernel, or tuple of Kernel
+        Sampling kernel k of eq. (3): eq. (5), which in three dimensions is trilinear; eq. (4); the
+        cubic with a = -0.75; or a `stn_np.sampling.Kernel`, one for all axes or one each for
+        (x, y[, z]).
+    padding_mode : {"zeros", "constant", "border", "reflection", "wrap"}
+        What lies outside: nothing (the paper), `padding_value`, the nearest border pixel, the
+        mirror image, the image repeated.
+    padding_value : float
+        For "constant".
     align_corners : bool
         Which points of the image -1 and +1 are; see Convention.
+    grid_gradient : {"exact", "linearised"} or Linearised
+        "exact": eq. (7). "linearised": the slope of a plane fitted to samples around each point
+        (see `stn_np.sampling.Linearised`), which is not the derivative of V but sees further; with
+        mode "bilinear" only.
     needs_dU, needs_dgrid : bool
         False: that gradient is not computed, and backward returns None in its place.
 
     Returns
     -------
     V : Array
-        (N, C, H', W'), of U's dtype.
+        (N, C, H', W') or (N, C, D', H', W'), of U's dtype.
     backward : callable
-        backward(dV) with dV (N, C, H', W') returns (dU, dgrid), in the shapes and dtypes of U and
-        grid.
+        backward(dV), with dV in the shape of V, returns (dU, dgrid), in the shapes and dtypes of U
+        and grid.
 
     Raises
     ------
     TypeError
-        If U or grid is no floating-point array, or one is NumPy's and the other CuPy's.
+        If U or grid is no floating-point array, or one is NumPy's and the other CuPy's; if mode is
+        none of the above.
     ValueError
         If a shape does not fit, the batch sizes differ (and neither is 1), the image has no pixels,
-        or a mode is unknown.
+        a mode is unknown, or two settings exclude each other.
 
     Notes
     -----
-    **Convention.** (x, y) in [-1, 1]; x runs along W to the right, y along H downwards.
+    **Convention.** (x, y) in [-1, 1]; x runs along W to the right, y along H downwards, z along D.
     ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of the
     outermost pixels, x_pixel = (x + 1)(W - 1)/2; an axis of one pixel is read at that pixel
     wherever a finite x is. ``False``: they are the outer edges, x_pixel = ((x + 1) W - 1)/2.
+    "reflection" mirrors at these very points; "wrap" repeats after W pixels under both rules.
+
+    *Nearest* has no gradient to the grid: dgrid is exactly zero, and only the image learns. A point
+    half-way between two pixels reads the right one, floor(x + 1/2) (PyTorch: the even one).
 
     The derivative at a pixel's centre, where eq. (5) has a kink, is the right one. For border and
-    reflection, points exactly on the border count as outside: no gradient.
+    reflection, points exactly on the border count as outside in modes "nearest" and "bilinear": no
+    gradient. Kernels that reach further read the image continued by the padding rule.
 
-    Under the identity V equals U bit for bit, for pixels that are finite and whose differences from
-    their neighbours are (an infinite pixel spoils its left and upper neighbours: 0 times infinity).
+    Under the identity V equals U bit for bit in the three modes with a name, for pixels that are
+    finite and whose differences from their neighbours are (an infinite pixel spoils those that
+    read it with weight 0: 0 times infinity).
 
-    Source: Jaderberg et al. 2015, eqs (3), (5), (6), (7).
+    Source: Jaderberg et al. 2015, eqs (3) to (7) and (9).
     """
     array_module(U=U, grid=grid)
-    check_array("U", U, ("N", "C", "H", "W"))
-    check_array("grid", grid, ("N", "H'", "W'", 2))
-    check_choice("mode", mode, MODES)
-    check_choice("padding_mode", padding_mode, PADDING_MODES)
+    _check_shapes(U, grid)
+    kernels = _kernels(mode, grid.shape[-1])
+    _check_padding(padding_mode, padding_value)
+    settings = _settings(grid_gradient, mode)
+    fast = mode == "bilinear" and grid.shape[-1] == 2 and padding_mode != "wrap"
+    sampler = bilinear if fast else partial(separable, kernels=kernels)
+    sample = partial(
+        sampler, padding_mode=padding_mode, padding_value=padding_value, align_corners=align_corners
+    )
+    # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
+    with np.errstate(over="ignore", invalid="ignore"):
+        V, pullback = sample(
+            U, grid, needs_dU=needs_dU, needs_dgrid=needs_dgrid and settings is None
+        )
+
+    def values(points: Array) -> Array:
+        return sample(U, points, needs_dU=False, needs_dgrid=False)[0]
+
+    def backward(dV: Array) -> tuple[Array | None, Array | None]:
+        check_gradient("dV", dV, V)
+        with np.errstate(over="ignore", invalid="ignore"):
+            dU, dgrid = pullback(dV)
+            if settings is not None and needs_dgrid:
+                size = U.shape[2:]
+                dgrid = linearised_dgrid(
+                    values, grid, V, dV, size, settings, align_corners=align_corners
+                )
+        return dU, dgrid
+
+    return V, backward
+
+
+def _check_shapes(U: Array, grid: Array) -> None:
+    """Images with a grid of pairs, or volumes with a grid of triples; batches that fit."""
+    if getattr(U, "ndim", 4) == 5:
+        check_array("U", U, ("N", "C", "D", "H", "W"))
+        check_array("grid", grid, ("N", "D'", "H'", "W'", 3))
+    else:
+        check_array("U", U, ("N", "C", "H", "W"))
+        check_array("grid", grid, ("N", "H'", "W'", 2))
     if 0 in U.shape[2:]:
         raise ValueError(f"U: expected at least one pixel, got shape {U.shape}")
     if U.shape[0] != grid.shape[0] and 1 not in (U.shape[0], grid.shape[0]):
         raise ValueError(
             f"grid: expected as many grids as images ({U.shape[0]}), or one, got {grid.shape[0]}"
         )
-    # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
-    with np.errstate(over="ignore", invalid="ignore"):
-        V, pullback = bilinear(
-            U,
-            grid,
-            padding_mode=padding_mode,
-            align_corners=align_corners,
-            needs_dU=needs_dU,
-            needs_dgrid=needs_dgrid,
+
+
+def _kernels(mode: Mode, n: int) -> tuple[Kernel, ...]:
+    """One kernel an axis, (x, y[, z])."""
+    if isinstance(mode, Kernel):
+        return (mode,) * n
+    if isinstance(mode, tuple):
+        if len(mode) != n or not all(isinstance(kernel, Kernel) for kernel in mode):
+            axes = ("x", "y", "z")[:n]
+            raise TypeError(f"mode: expected {n} kernels ({', '.join(axes)}), got {mode!r}")
+        return mode
+    if not isinstance(mode, str):
+        raise TypeError(f"mode: expected a name, a Kernel or a tuple of them, got {mode!r}")
+    check_choice("mode", mode, MODES)
+    return (BY_NAME[mode],) * n
+
+
+def _check_padding(padding_mode: str, padding_value: float) -> None:
+    """A known rule, and a finite value that it uses."""
+    check_choice("padding_mode", padding_mode, PADDING_MODES)
+    check_scalar("padding_value", padding_value)
+    if isnan(padding_value) or abs(padding_value) == float("inf"):
+        raise ValueError(f"padding_value: expected a finite number, got {padding_value!r}")
+    if padding_value != 0 and padding_mode != "constant":
+        raise ValueError(
+            f"padding_value: expected 0 unless padding_mode is 'constant', got {padding_value!r} "
+            f"with {padding_mode!r}"
         )
 
-    def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        check_gradient("dV", dV, V)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return pullback(dV)
 
-    return V, backward
+def _settings(grid_gradient: str | Linearised, mode: Mode) -> Linearised | None:
+    """None for the exact gradient."""
+    if not isinstance(grid_gradient, Linearised):
+        check_choice("grid_gradient", grid_gradient, ("exact", "linearised"))
+        if grid_gradient == "exact":
+            return None
+        grid_gradient = Linearised()
+    if mode != "bilinear":
+        raise ValueError(f"grid_gradient: expected 'exact' with mode {mode!r}, got 'linearised'")
+    return grid_gradient

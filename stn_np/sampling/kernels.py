@@ -1,0 +1,305 @@
+"""Sampling kernels k of eq. (3), each with its derivative, and what a sampler asks of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, isfinite, pi
+from typing import NamedTuple
+
+import numpy as np
+
+from stn_np.backend import Array, array_module
+from stn_np.checks import check_scalar
+
+#: A wider kernel is certainly a mistake: it would read more than 10,000 pixels for each point.
+MAX_RADIUS = 64
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel for one axis: k(d; Phi) of eq. (3), with d = x - m in pixels.
+
+    Pass it to `stn_np.grid_sample` as ``mode``, or one for each axis as a tuple (x, y) or
+    (x, y, z).
+
+    Attributes
+    ----------
+    k : callable
+        From an array of distances d = x - m, point minus pixel, to the weights; vectorised.
+    k_slope : callable
+        dk/dd in the same manner; where k has a kink, the right derivative.
+    radius : float
+        In pixels: k is read at ``-radius <= d < radius`` only.
+    normalise : bool
+        Divide the weights of each point by their sum, so that constant images stay constant. For
+        kernels that are no partition of unity. The derivative takes it into account.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If k or k_slope is no function from arrays to finite arrays of the same shape, or the radius
+        is not between 0 and 64.
+
+    Notes
+    -----
+    A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on. Radius 1/2
+    gives one pixel, floor(x + 1/2), as in eq. (4); radius 1 two, as in eq. (5).
+    """
+
+    k: Callable[[Array], Array]
+    k_slope: Callable[[Array], Array]
+    radius: float
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        """Try both functions once, so that mistakes show here and not inside a sampler."""
+        check_scalar("radius", self.radius)
+        if not 0 < self.radius <= MAX_RADIUS:
+            raise ValueError(
+                f"radius: expected above 0 and at most {MAX_RADIUS} pixels, got {self.radius!r}"
+            )
+        d = np.linspace(-float(self.radius), float(self.radius), 24, endpoint=False).reshape(2, 12)
+        for name, function in (("k", self.k), ("k_slope", self.k_slope)):
+            if not callable(function):
+                raise TypeError(f"{name}: expected a function, got {function!r}")
+            value = np.asarray(function(d.copy()))
+            if value.shape != d.shape or value.dtype.kind != "f" or not np.isfinite(value).all():
+                got = f"{value.dtype} {value.shape}" if value.shape != d.shape else "other values"
+                raise ValueError(
+                    f"{name}: expected finite floating-point numbers in the shape of d "
+                    f"{d.shape}, got {got}"
+                )
+
+    @property
+    def n_taps(self) -> int:
+        """How many pixels a point reads along the axis."""
+        return ceil(2 * self.radius)
+
+
+class Taps(NamedTuple):
+    """What a kernel says about the points of one axis."""
+
+    first: Array  # the first pixel that each point reads: a whole number, as float
+    weights: list[Array]  # k(x - m) for m = first, first + 1, ...
+    slopes: list[Array]  # their derivatives in x; empty if not asked for
+
+
+def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Taps:
+    """Which pixels the points x (any shape, in pixels) read along an axis, and how they weigh."""
+    xp = array_module(x=x)
+    first = xp.floor(x - kernel.radius) + 1
+    distances = [x - first - j for j in range(kernel.n_taps)]
+    weights = [kernel.k(d) for d in distances]
+    slopes = [kernel.k_slope(d) for d in distances] if needs_slopes else []
+    if kernel.normalise:
+        total = sum(weights[1:], weights[0])
+        weights = [w / total for w in weights]
+        if slopes:  # (k / sum k)' = (k' - (k / sum k) sum k') / sum k
+            change = sum(slopes[1:], slopes[0])
+            slopes = [(s - w * change) / total for s, w in zip(slopes, weights, strict=True)]
+    return Taps(first, weights, slopes)
+
+
+# --------------------------------------------------------------------- the kernels with a mode name
+
+
+def _nearest(d: Array) -> Array:
+    """Eq. (4): the pixel at floor(x + 1/2), that is -1/2 <= d < 1/2."""
+    return ((d >= -0.5) & (d < 0.5)).astype(d.dtype)
+
+
+def _nearest_slope(d: Array) -> Array:
+    return d * 0
+
+
+def _linear(d: Array) -> Array:
+    """Eq. (5): max(0, 1 - |d|)."""
+    return (1 - abs(d)).clip(0, None)
+
+
+def _linear_slope(d: Array) -> Array:
+    """Eq. (7), at integers the right derivative."""
+    rises, falls = (d >= -1) & (d < 0), (d >= 0) & (d < 1)
+    return rises.astype(d.dtype) - falls
+
+
+#: The slope of the cubic kernel at |d| = 1, as PyTorch has it.
+A = -0.75
+
+
+def _cubic(d: Array) -> Array:
+    """Keys 1981, eq. (4), there with a = -1/2: two cubics that meet at |d| = 1."""
+    d = abs(d)
+    near = ((A + 2) * d - (A + 3)) * d * d + 1
+    far = A * (((d - 5) * d + 8) * d - 4)
+    return (d <= 1) * near + ((d > 1) & (d < 2)) * far
+
+
+def _cubic_slope(d: Array) -> Array:
+    e = abs(d)
+    near = (3 * (A + 2) * e - 2 * (A + 3)) * d
+    far = A * ((3 * e - 10) * e + 8) * ((d > 0) * 2.0 - 1).astype(d.dtype)
+    return (e <= 1) * near + ((e > 1) & (e < 2)) * far
+
+
+#: Nearest neighbour, eq. (4). It has no slope: the grid gets no gradient.
+NEAREST = Kernel(_nearest, _nearest_slope, radius=0.5)
+#: Bilinear, eq. (5); in three dimensions trilinear, eq. (9).
+LINEAR = Kernel(_linear, _linear_slope, radius=1)
+#: Bicubic convolution with a = -0.75: through the pixels, with a continuous slope.
+CUBIC = Kernel(_cubic, _cubic_slope, radius=2)
+
+#: The kernels by the names that PyTorch gives them.
+BY_NAME = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}
+
+
+# ------------------------------------------------------------------------------ families of kernels
+
+
+def gaussian(sigma: float = 0.5) -> Kernel:
+    """exp(-d^2 / 2 sigma^2), cut off at three sigma (one pixel at least), normalised.
+
+    It smooths: with the default, a pixel's own weight at its centre is 0.78. The value at the cut
+    is subtracted, so that the kernel ends without a jump.
+
+    Parameters
+    ----------
+    sigma
+        In pixels, at least 0.1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If sigma is no number, too small, or so large that the radius would exceed 64.
+    """
+    _check_at_least("sigma", sigma, 0.1)
+    radius = max(1.0, 3 * float(sigma))
+    c = -0.5 / float(sigma) ** 2
+    floor = float(np.exp(c * radius**2))
+
+    def k(d: Array) -> Array:
+        return (array_module(d=d).exp(c * d * d) - floor) * (abs(d) < radius)
+
+    def k_slope(d: Array) -> Array:
+        return 2 * c * d * array_module(d=d).exp(c * d * d) * ((d >= -radius) & (d < radius))
+
+    return Kernel(k, k_slope, radius, normalise=True)
+
+
+def lanczos(a: int = 3) -> Kernel:
+    """sinc(d) sinc(d / a) for abs(d) < a, normalised: sharp, with slight ringing.
+
+    Parameters
+    ----------
+    a
+        Radius in pixels, a whole number from 1 to 64. Usual are 2 and 3.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a is no such number.
+    """
+    check_scalar("a", a)
+    if a != int(a) or a < 1:
+        raise ValueError(f"a: expected a whole number of at least 1, got {a!r}")
+
+    def k(d: Array) -> Array:
+        return _sinc(d)[0] * _sinc(d / a)[0] * (abs(d) < a)
+
+    def k_slope(d: Array) -> Array:
+        (s, ds), (window, dwindow) = _sinc(d), _sinc(d / a)
+        return (ds * window + s * dwindow / a) * ((d >= -a) & (d < a))
+
+    return Kernel(k, k_slope, a, normalise=True)
+
+
+def _sinc(d: Array) -> tuple[Array, Array]:
+    """sin(pi d) / (pi d) and its derivative; exactly 0 at whole d other than 0, and 1 at 0."""
+    xp = array_module(d=d)
+    whole = xp.rint(d)
+    sign = 1 - 2 * (whole % 2)
+    angle = pi * (d - whole)  # small, so that whole numbers give sin = 0 and not 1e-16
+    tiny = abs(d) < 1e-3  # there: the Taylor series
+    safe = xp.where(tiny, xp.ones_like(d), d)
+    sinc = sign * xp.sin(angle) / (pi * safe)
+    slope = (sign * xp.cos(angle) - sinc) / safe
+    square = (pi * d) ** 2
+    return (
+        xp.where(tiny, 1 - square / 6 * (1 - square / 20), sinc),
+        xp.where(tiny, -(pi**2) / 3 * d * (1 - square / 10), slope),
+    )
+
+
+def area(reduction: float) -> Kernel:
+    """The bilinear kernel stretched by the reduction: every pixel counts when a grid skips some.
+
+    A bilinear sample looks at two pixels a side. Where neighbouring points of the grid are further
+    apart than that, pixels between them are never read, and fine patterns turn into coarse ones
+    that were not there (aliasing). This is the remedy that Pillow, and PyTorch under
+    ``antialias=True``, apply when they shrink an image.
+
+    Parameters
+    ----------
+    reduction
+        How many pixels of the image one step of the grid advances; see `reduction`. With 1 it is
+        the bilinear kernel.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no number from 1 to 64.
+    """
+    _check_at_least("reduction", reduction, 1)
+    s = float(reduction)
+    return Kernel(lambda d: _linear(d / s), lambda d: _linear_slope(d / s) / s, s, normalise=True)
+
+
+def reduction(
+    grid: Array, size: tuple[int, ...], *, align_corners: bool = True
+) -> tuple[float, ...]:
+    """How many pixels of the image one step of a grid advances, for the `area` kernel.
+
+    ``mode = tuple(map(area, reduction(grid, U.shape[2:])))`` samples U without aliasing.
+
+    Parameters
+    ----------
+    grid
+        (N, H', W', 2), or (N, D', H', W', 3).
+    size
+        (H, W), or (D, H, W), of the image, in pixels.
+    align_corners
+        As in `stn_np.grid_sample`.
+
+    Returns
+    -------
+    tuple of float
+        For x, y (and z): over all points of all grids the median of the distance that this
+        coordinate goes in one step, or 1 if that is less. Steps along several axes of the output
+        add up as the sides of a right angle do, so that turning a grid changes nothing.
+
+    Notes
+    -----
+    A measure, not part of what is differentiated: the gradient of an area sample takes the
+    kernel's width as given.
+    """
+    xp = array_module(grid=grid)
+    n = len(size)
+    found = []
+    for k, pixels in enumerate(reversed(size)):
+        scale = (pixels - 1) / 2 if align_corners else pixels / 2
+        squares = xp.zeros((1,) * (n + 1))
+        for axis in range(1, n + 1):
+            if grid.shape[axis] > 1:
+                step = xp.gradient(grid[..., k].astype(np.float64), axis=axis) * scale
+                squares = squares + step**2
+        step = float(xp.nanmedian(xp.sqrt(squares))) if squares.size else 1.0
+        found.append(max(step, 1.0) if isfinite(step) else 1.0)
+    return tuple(found)
+
+
+def _check_at_least(name: str, value: float, least: float) -> None:
+    """A finite number from `least` on."""
+    check_scalar(name, value)
+    if not least <= value < float("inf"):
+        raise ValueError(f"{name}: expected a finite number of at least {least}, got {value!r}")
