@@ -99,13 +99,20 @@ def check_size(name: str, value: object, minimum: int = 1) -> None:
         raise ValueError(f"{name}: expected at least {minimum}, got {value!r}")
 
 
-def check_size_pair(name: str, value: object) -> tuple[int, int]:
-    """Check for a pair (height, width) of positive whole numbers; return it as Python's own."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"{name}: expected a pair (height, width), got {value!r}")
+def check_sizes(name: str, value: object, n: int) -> tuple[int, ...]:
+    """Check for n positive whole numbers, n = 2 or 3; return them as Python's own."""
+    wanted = {2: "a pair (height, width)", 3: "a triple (depth, height, width)"}[n]
+    if not isinstance(value, tuple | list) or len(value) != n:
+        raise TypeError(f"{name}: expected {wanted}, got {value!r}")
     for size in value:
         check_size(name, size)
-    return int(value[0]), int(value[1])
+    return tuple(int(size) for size in value)
+
+
+def check_size_pair(name: str, value: object) -> tuple[int, int]:
+    """Check for a pair (height, width) of positive whole numbers; return it as Python's own."""
+    height, width = check_sizes(name, value, 2)
+    return height, width
 
 
 def format_shape(shape: tuple[str | int, ...]) -> str:

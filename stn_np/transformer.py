@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stn_np.backend import Array, OptionalBackward
-from stn_np.checks import check_array, check_choice, check_size_pair
+from stn_np.checks import check_array, check_sizes
 from stn_np.layers.module import Module
-from stn_np.sampling import PADDING_MODES, grid_sample
+from stn_np.sampling import Linearised, Mode, grid_sample
+from stn_np.sampling.grid_sample import check_rules
 from stn_np.transforms import Transform
 
 
 class SpatialTransformer(Module):
     """Warp each image by a transformation predicted from that image.
 
-    Called as ``V, backward = transformer(U)`` with U (N, C, H, W) and V (N, C, H', W').
+    Called as ``V, backward = transformer(U)`` with U (N, C, H, W) and V (N, C, H', W'), or with
+    volumes (N, C, D, H, W) and V (N, C, D', H', W').
 
     Parameters
     ----------
@@ -21,14 +25,15 @@ class SpatialTransformer(Module):
     transform : Transform
         The grid generator, one of `stn_np.transforms`.
     out_shape : tuple of int, optional
-        (H', W') of the output, in pixels; U's own by default.
-    padding_mode, align_corners
+        (H', W') or (D', H', W') of the output, in pixels; U's own by default.
+    mode, padding_mode, padding_value, align_corners, grid_gradient
         As in `stn_np.grid_sample`.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown padding_mode, or an out_shape that is no pair of positive whole numbers.
+        For settings that `grid_sample` would refuse, or an out_shape of something else than
+        positive whole numbers.
 
     Notes
     -----
@@ -44,14 +49,15 @@ class SpatialTransformer(Module):
         self,
         localisation: Module,
         transform: Transform,
-        out_shape: tuple[int, int] | None = None,
+        out_shape: tuple[int, ...] | None = None,
         *,
+        mode: Mode = "bilinear",
         padding_mode: str = "zeros",
+        padding_value: float = 0.0,
         align_corners: bool = True,
+        grid_gradient: str | Linearised = "exact",
     ) -> None:
-        check_choice("padding_mode", padding_mode, PADDING_MODES)
-        if out_shape is not None:
-            check_size_pair("out_shape", out_shape)
+        check_rules(mode, padding_mode, padding_value, grid_gradient)
         if not callable(localisation):
             raise TypeError(f"localisation: expected a module, got {localisation!r}")
         if not hasattr(transform, "n_params") or isinstance(transform, type):
@@ -59,11 +65,19 @@ class SpatialTransformer(Module):
                 "transform: expected an object such as stn_np.transforms.Affine(), "
                 f"got {transform!r}"
             )
+        self.n_dims: int = getattr(transform, "n_dims", 2)
+        if out_shape is not None:
+            check_sizes("out_shape", out_shape, self.n_dims)
         self.localisation = localisation
         self.transform = transform
         self.out_shape = out_shape
-        self.padding_mode = padding_mode
         self.align_corners = align_corners
+        self.rules: dict[str, Any] = {
+            "mode": mode,
+            "padding_mode": padding_mode,
+            "padding_value": padding_value,
+            "grid_gradient": grid_gradient,
+        }
 
     def theta(self, U: Array) -> Array:
         """The transformation that the localisation net predicts: (N, C, H, W) to (N, n_params)."""
@@ -71,17 +85,14 @@ class SpatialTransformer(Module):
 
     def __call__(self, U: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """U (N, C, H, W) to V (N, C, H', W'); backward(dV) returns dU, or None if not needed."""
-        check_array("U", U, ("N", "C", "H", "W"))
-        out_shape = self.out_shape or (U.shape[2], U.shape[3])
+        check_array("U", U, ("N", "C", *("D", "H", "W")[-self.n_dims :]))
+        out_shape: Any = self.out_shape or U.shape[2:]
+        corners = self.align_corners
 
         theta, localisation_backward = self.localisation(U, needs_dx=needs_dx)
-        grid, grid_backward = self.transform(theta, out_shape, align_corners=self.align_corners)
+        grid, grid_backward = self.transform(theta, out_shape, align_corners=corners)
         V, sampler_backward = grid_sample(
-            U,
-            grid,
-            padding_mode=self.padding_mode,
-            align_corners=self.align_corners,
-            needs_dU=needs_dx,
+            U, grid, align_corners=corners, needs_dU=needs_dx, **self.rules
         )
 
         def backward(dV: Array) -> Array | None:

@@ -2,7 +2,7 @@
 
 from stn_np.sampling import kernels
 from stn_np.sampling.coordinates import PADDING_MODES
-from stn_np.sampling.grid_sample import MODES, grid_sample
+from stn_np.sampling.grid_sample import MODES, Mode, grid_sample
 from stn_np.sampling.kernels import Kernel
 from stn_np.sampling.linearised import Linearised
 from stn_np.sampling.reference import sample_reference
@@ -12,6 +12,7 @@ __all__ = [
     "PADDING_MODES",
     "Kernel",
     "Linearised",
+    "Mode",
     "grid_sample",
     "kernels",
     "sample_reference",

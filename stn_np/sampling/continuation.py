@@ -104,7 +104,8 @@ def pixel_at(m: Array, size: int, padding: str, align_corners: bool) -> Array:
     if padding == "reflection":
         period = _mirror_period(size, align_corners)
         m = m % period
-        return np.minimum(m, period - m if align_corners else period - 1 - m)
+        mirrored: Array = np.minimum(m, period - m if align_corners else period - 1 - m)
+        return mirrored
     return np.where((m >= 0) & (m < size), m, size)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from math import isnan
+from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
@@ -103,9 +103,10 @@ def grid_sample(
     """
     array_module(U=U, grid=grid)
     _check_shapes(U, grid)
+    check_rules(mode, padding_mode, padding_value, grid_gradient)
     kernels = _kernels(mode, grid.shape[-1])
-    _check_padding(padding_mode, padding_value)
-    settings = _settings(grid_gradient, mode)
+    settings = Linearised() if grid_gradient == "linearised" else grid_gradient
+    exact = settings == "exact"
     fast = mode == "bilinear" and grid.shape[-1] == 2 and padding_mode != "wrap"
     sampler = bilinear if fast else partial(separable, kernels=kernels)
     sample = partial(
@@ -113,9 +114,7 @@ def grid_sample(
     )
     # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
-        V, pullback = sample(
-            U, grid, needs_dU=needs_dU, needs_dgrid=needs_dgrid and settings is None
-        )
+        V, pullback = sample(U, grid, needs_dU=needs_dU, needs_dgrid=needs_dgrid and exact)
 
     def values(points: Array) -> Array:
         return sample(U, points, needs_dU=False, needs_dgrid=False)[0]
@@ -124,7 +123,7 @@ def grid_sample(
         check_gradient("dV", dV, V)
         with np.errstate(over="ignore", invalid="ignore"):
             dU, dgrid = pullback(dV)
-            if settings is not None and needs_dgrid:
+            if needs_dgrid and isinstance(settings, Linearised):
                 size = U.shape[2:]
                 dgrid = linearised_dgrid(
                     values, grid, V, dV, size, settings, align_corners=align_corners
@@ -150,41 +149,34 @@ def _check_shapes(U: Array, grid: Array) -> None:
         )
 
 
-def _kernels(mode: Mode, n: int) -> tuple[Kernel, ...]:
-    """One kernel an axis, (x, y[, z])."""
-    if isinstance(mode, Kernel):
-        return (mode,) * n
-    if isinstance(mode, tuple):
-        if len(mode) != n or not all(isinstance(kernel, Kernel) for kernel in mode):
-            axes = ("x", "y", "z")[:n]
-            raise TypeError(f"mode: expected {n} kernels ({', '.join(axes)}), got {mode!r}")
-        return mode
-    if not isinstance(mode, str):
+def check_rules(
+    mode: Mode, padding_mode: str, padding_value: float, grid_gradient: str | Linearised
+) -> None:
+    """Refuse settings of `grid_sample` that are unknown or exclude each other."""
+    if isinstance(mode, str):
+        check_choice("mode", mode, MODES)
+    elif not isinstance(mode, Kernel | tuple):
         raise TypeError(f"mode: expected a name, a Kernel or a tuple of them, got {mode!r}")
-    check_choice("mode", mode, MODES)
-    return (BY_NAME[mode],) * n
-
-
-def _check_padding(padding_mode: str, padding_value: float) -> None:
-    """A known rule, and a finite value that it uses."""
     check_choice("padding_mode", padding_mode, PADDING_MODES)
     check_scalar("padding_value", padding_value)
-    if isnan(padding_value) or abs(padding_value) == float("inf"):
+    if not isfinite(padding_value):
         raise ValueError(f"padding_value: expected a finite number, got {padding_value!r}")
     if padding_value != 0 and padding_mode != "constant":
         raise ValueError(
             f"padding_value: expected 0 unless padding_mode is 'constant', got {padding_value!r} "
             f"with {padding_mode!r}"
         )
-
-
-def _settings(grid_gradient: str | Linearised, mode: Mode) -> Linearised | None:
-    """None for the exact gradient."""
     if not isinstance(grid_gradient, Linearised):
         check_choice("grid_gradient", grid_gradient, ("exact", "linearised"))
-        if grid_gradient == "exact":
-            return None
-        grid_gradient = Linearised()
-    if mode != "bilinear":
+    if grid_gradient != "exact" and mode != "bilinear":
         raise ValueError(f"grid_gradient: expected 'exact' with mode {mode!r}, got 'linearised'")
-    return grid_gradient
+
+
+def _kernels(mode: Mode, n: int) -> tuple[Kernel, ...]:
+    """One kernel an axis, (x, y[, z])."""
+    if isinstance(mode, tuple):
+        if len(mode) != n or not all(isinstance(kernel, Kernel) for kernel in mode):
+            axes = ", ".join(("x", "y", "z")[:n])
+            raise TypeError(f"mode: expected {n} kernels ({axes}), got {mode!r}")
+        return mode
+    return (mode if isinstance(mode, Kernel) else BY_NAME[mode],) * n

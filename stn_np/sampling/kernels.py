@@ -140,7 +140,8 @@ def _cubic_slope(d: Array) -> Array:
     e = abs(d)
     near = (3 * (A + 2) * e - 2 * (A + 3)) * d
     far = A * ((3 * e - 10) * e + 8) * ((d > 0) * 2.0 - 1).astype(d.dtype)
-    return (e <= 1) * near + ((e > 1) & (e < 2)) * far
+    slope: Array = (e <= 1) * near + ((e > 1) & (e < 2)) * far
+    return slope
 
 
 #: Nearest neighbour, eq. (4). It has no slope: the grid gets no gradient.
@@ -179,10 +180,13 @@ def gaussian(sigma: float = 0.5) -> Kernel:
     floor = float(np.exp(c * radius**2))
 
     def k(d: Array) -> Array:
-        return (array_module(d=d).exp(c * d * d) - floor) * (abs(d) < radius)
+        weights: Array = (array_module(d=d).exp(c * d * d) - floor) * (abs(d) < radius)
+        return weights
 
     def k_slope(d: Array) -> Array:
-        return 2 * c * d * array_module(d=d).exp(c * d * d) * ((d >= -radius) & (d < radius))
+        inside = (d >= -radius) & (d < radius)
+        slopes: Array = 2 * c * d * array_module(d=d).exp(c * d * d) * inside
+        return slopes
 
     return Kernel(k, k_slope, radius, normalise=True)
 

@@ -110,4 +110,4 @@ def linearised_dgrid(
     a = xp.linalg.solve(S, xp.einsum("k...i,k...->...i", d, p)[..., None])[..., 0] / width
     if grid.shape[0] == 1 and N != 1:
         a = a.sum(axis=0, keepdims=True)
-    return a.astype(grid.dtype).reshape(grid.shape[:-1] + (n,))  # type: ignore[no-any-return]
+    return a.astype(grid.dtype).reshape((*grid.shape[:-1], n))  # type: ignore[no-any-return]

@@ -32,7 +32,7 @@ class Block(NamedTuple):
 class Axis(NamedTuple):
     """The taps of a block of points along one axis."""
 
-    index: list[Array]  # offset of each tap in the flat image
+    offsets: list[Array]  # place of each tap in the flat image
     weights: list[Array]  # k(x - m)
     slopes: list[Array]  # k'(x - m); empty in the forward pass
 
@@ -48,7 +48,7 @@ def separable(
     needs_dU: bool,
     needs_dgrid: bool,
 ) -> tuple[Array, GridSampleBackward]:
-    """Sampling of checked arguments with one kernel an axis (x, y[, z]); see `stn_np.grid_sample`."""
+    """Sample checked arguments with one kernel an axis, (x, y[, z]); see `stn_np.grid_sample`."""
     xp = array_module(U=U, grid=grid)
     N = max(U.shape[0], grid.shape[0]) if U.shape[0] and grid.shape[0] else 0
     C, size, out_size, n = U.shape[1], U.shape[2:], grid.shape[1:-1], grid.shape[-1]
@@ -64,12 +64,12 @@ def separable(
 
     def axes_of(block: Block, needs_slopes: bool) -> list[Axis]:
         """The taps along y and x (z, y and x), slowest first, as they lie in memory."""
-        axes, stride = [], 1
+        axes: list[Axis] = []
+        stride = 1
         for k, kernel in enumerate(kernels):
             taps = weigh(kernel, block.x[k], needs_slopes=needs_slopes)
-            along = (size[n - 1 - k], stride)
-            index = continued(xp, taps.first, kernel, *along, *rule)
-            axes.insert(0, Axis(index, taps.weights, taps.slopes))
+            offsets = continued(xp, taps.first, kernel, size[n - 1 - k], stride, *rule)
+            axes.insert(0, Axis(offsets, taps.weights, taps.slopes))
             stride *= extended_size[n - 1 - k]
         return axes
 
@@ -95,8 +95,9 @@ def separable(
                     _, *slopes = read(flat[here:], axes, start)
                     for k in range(n):  # the slopes come as (z,) y, x
                         ds[k, block.images, block.columns] += (dv * slopes[n - 1 - k]).sum(axis=1)
-            for k in range(n if ds is not None else 0):
-                ds[k, block.images, block.columns] *= block.x_slope[k]
+            if ds is not None:
+                for k in range(n):
+                    ds[k, block.images, block.columns] *= block.x_slope[k]
         dU = dgrid = None
         if dflat is not None:
             inside = (slice(None), slice(None), *(slice(0, s) for s in size))
@@ -121,7 +122,7 @@ def read(flat: Array, axes: list[Axis], index: Array) -> list[Array]:
         return [gather(flat, index)]
     here, *rest = axes
     sums: list[Array] = []
-    for j, offset in enumerate(here.index):
+    for j, offset in enumerate(here.offsets):
         value, *inner = read(flat, rest, index + offset[:, None])
         terms = [value * here.slopes[j][:, None]] if here.slopes else []
         weight = here.weights[j][:, None]
@@ -142,7 +143,7 @@ def spread(dflat: Array, axes: list[Axis], index: Array, dv: Array) -> None:
         scatter_add(dflat, index.reshape(-1), dv.astype(dflat.dtype, copy=False).reshape(-1))
         return
     here, *rest = axes
-    for offset, weight in zip(here.index, here.weights, strict=True):
+    for offset, weight in zip(here.offsets, here.weights, strict=True):
         spread(dflat, rest, index + offset[:, None], dv * weight[:, None])
 
 
