@@ -13,14 +13,14 @@ SHIFTS = {"affine": [2, 5], "attention": [1, 2]}
 
 
 def grid_between_pixels(
-    rng: np.random.Generator, points: tuple[int, ...], shape: tuple[int, int], corners: bool
+    rng: np.random.Generator, points: tuple[int, ...], shape: tuple[int, ...], corners: bool
 ) -> Values:
     """Sampling points inside and outside the image, away from pixels and from the half-way lines.
 
     Those are where the sampler has kinks, and where reflections without corner alignment have.
     """
-    size = np.array(shape[::-1])  # (x, y)
-    whole = np.floor(rng.uniform(-size, 2 * size, (*points, 2)))
+    size = np.array(shape[::-1])  # (x, y[, z])
+    whole = np.floor(rng.uniform(-size, 2 * size, (*points, len(size))))
     fraction = rng.uniform(0.15, 0.35, whole.shape) + 0.5 * rng.integers(0, 2, whole.shape)
     pixels = whole + fraction
     grid: Values = 2 * pixels / (size - 1) - 1 if corners else (2 * pixels + 1) / size - 1

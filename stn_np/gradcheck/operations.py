@@ -8,6 +8,7 @@ mixed-up axes show.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ from stn_np.layers import (
     max_pool2d,
     relu,
 )
-from stn_np.sampling import PADDING_MODES, grid_sample
+from stn_np.sampling import PADDING_MODES, Mode, grid_sample, kernels
+from stn_np.sampling.kernels import BY_NAME
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import FAMILIES, affine_grid, by_name
 
@@ -108,25 +110,56 @@ def _grids(rng: np.random.Generator) -> Iterator[Operation]:
 
 
 def _samplers(rng: np.random.Generator) -> Iterator[Operation]:
-    H, W = 5, 7
-    for mode in PADDING_MODES:
+    smooth = {"gaussian": kernels.gaussian(), "lanczos": kernels.lanczos()}
+    mixed = {"area": kernels.area(2.5), "one kernel an axis": (kernels.CUBIC, kernels.area(2))}
+    for mode, padding in product(BY_NAME, PADDING_MODES):
         for corners in (True, False):
-            U = rng.normal(size=(2, 3, H, W))
-            grid = grid_between_pixels(rng, (2, 4, 6), (H, W), corners)
+            title = f"grid_sample, {mode}, {padding}, {_rule(corners)}"
+            yield _sampler(rng, title, (5, 7), mode=mode, padding_mode=padding, corners=corners)
+    for name, mode in {**smooth, **mixed}.items():
+        yield _sampler(rng, f"grid_sample, {name}", (5, 7), mode=mode, padding_mode="wrap")
+    for mode, padding in product(BY_NAME, PADDING_MODES):
+        title = f"grid_sample, volume, {mode}, {padding}"
+        yield _sampler(rng, title, (3, 5, 4), mode=mode, padding_mode=padding)
+    yield _linearised(rng)
+    one = _sampler(rng, "", (5, 7)).inputs
+    for shared, title in (("U", "one image, many grids"), ("grid", "many images, one grid")):
+        inputs = {name: x[:1] if name == shared else x for name, x in one.items()}
+        yield Operation(f"grid_sample, {title}", grid_sample, inputs)
 
-            def sample(
-                U: Array, grid: Array, mode: str = mode, corners: bool = corners
-            ) -> tuple[Array, Callable[..., Any]]:
-                return grid_sample(U, grid, padding_mode=mode, align_corners=corners)
 
-            yield Operation(
-                f"grid_sample, {mode}, {_rule(corners)}", sample, {"U": U, "grid": grid}
-            )
-    one_image, one_grid = rng.normal(size=(1, 2, H, W)), grid[:1]
-    yield Operation(
-        "grid_sample, one image, many grids", grid_sample, {"U": one_image, "grid": grid}
-    )
-    yield Operation("grid_sample, many images, one grid", grid_sample, {"U": U, "grid": one_grid})
+def _sampler(
+    rng: np.random.Generator,
+    title: str,
+    size: tuple[int, ...],
+    *,
+    corners: bool = True,
+    padding_mode: str = "zeros",
+    mode: Mode = "bilinear",
+) -> Operation:
+    """Two images or volumes, read between their pixels."""
+    rules: dict[str, Any] = {"mode": mode, "padding_mode": padding_mode, "align_corners": corners}
+    if padding_mode == "constant":
+        rules["padding_value"] = 0.7
+    out = (2, 4, 6) if len(size) == 2 else (2, 5, 8, 6)
+    inputs = {
+        "U": rng.normal(size=(2, 3, *size)),
+        "grid": grid_between_pixels(rng, out, size, corners),
+    }
+    return Operation(title, lambda U, grid: grid_sample(U, grid, **rules), inputs)
+
+
+def _linearised(rng: np.random.Generator) -> Operation:
+    """On a plane the fitted slope is the derivative: the only image on which it is."""
+    x, y = np.arange(7.0), np.arange(5.0)[:, None]
+    planes = np.stack([2 * x - 3 * y, x + y / 2])[None]
+
+    def sample(grid: Array) -> tuple[Array, Callable[..., Any]]:
+        V, backward = grid_sample(planes, grid, grid_gradient="linearised", needs_dU=False)
+        return V, lambda dV: backward(dV)[1]
+
+    grid = rng.uniform(-0.3, 0.3, (2, 3, 4, 2))  # so far inside that all samples are on the plane
+    return Operation("grid_sample, linearised, on a plane", sample, {"grid": grid})
 
 
 def _layers(rng: np.random.Generator) -> Iterator[Operation]:
