@@ -116,16 +116,16 @@ def _samplers(rng: np.random.Generator) -> Iterator[Operation]:
         for corners in (True, False):
             title = f"grid_sample, {mode}, {padding}, {_rule(corners)}"
             yield _sampler(rng, title, (5, 7), mode=mode, padding_mode=padding, corners=corners)
-    for name, mode in {**smooth, **mixed}.items():
-        yield _sampler(rng, f"grid_sample, {name}", (5, 7), mode=mode, padding_mode="wrap")
+    for name, kernel in {**smooth, **mixed}.items():
+        yield _sampler(rng, f"grid_sample, {name}", (5, 7), mode=kernel, padding_mode="wrap")
     for mode, padding in product(BY_NAME, PADDING_MODES):
         title = f"grid_sample, volume, {mode}, {padding}"
         yield _sampler(rng, title, (3, 5, 4), mode=mode, padding_mode=padding)
     yield _linearised(rng)
     one = _sampler(rng, "", (5, 7)).inputs
-    for shared, title in (("U", "one image, many grids"), ("grid", "many images, one grid")):
+    for shared, case in (("U", "one image, many grids"), ("grid", "many images, one grid")):
         inputs = {name: x[:1] if name == shared else x for name, x in one.items()}
-        yield Operation(f"grid_sample, {title}", grid_sample, inputs)
+        yield Operation(f"grid_sample, {case}", grid_sample, inputs)
 
 
 def _sampler(
@@ -151,14 +151,14 @@ def _sampler(
 
 def _linearised(rng: np.random.Generator) -> Operation:
     """On a plane the fitted slope is the derivative: the only image on which it is."""
-    x, y = np.arange(7.0), np.arange(5.0)[:, None]
+    x, y = np.arange(15.0), np.arange(13.0)[:, None]
     planes = np.stack([2 * x - 3 * y, x + y / 2])[None]
 
     def sample(grid: Array) -> tuple[Array, Callable[..., Any]]:
         V, backward = grid_sample(planes, grid, grid_gradient="linearised", needs_dU=False)
         return V, lambda dV: backward(dV)[1]
 
-    grid = rng.uniform(-0.3, 0.3, (2, 3, 4, 2))  # so far inside that all samples are on the plane
+    grid = rng.uniform(-0.2, 0.2, (2, 3, 4, 2))  # so far inside that all samples are on the plane
     return Operation("grid_sample, linearised, on a plane", sample, {"grid": grid})
 
 
