@@ -110,13 +110,17 @@ def _grids(rng: np.random.Generator) -> Iterator[Operation]:
 
 
 def _samplers(rng: np.random.Generator) -> Iterator[Operation]:
-    smooth = {"gaussian": kernels.gaussian(), "lanczos": kernels.lanczos()}
-    mixed = {"area": kernels.area(2.5), "one kernel an axis": (kernels.CUBIC, kernels.area(2))}
+    others: dict[str, Mode] = {
+        "gaussian": kernels.gaussian(),
+        "lanczos": kernels.lanczos(),
+        "area": kernels.area(2.5),
+        "one kernel an axis": (kernels.CUBIC, kernels.area(2)),
+    }
     for mode, padding in product(BY_NAME, PADDING_MODES):
         for corners in (True, False):
             title = f"grid_sample, {mode}, {padding}, {_rule(corners)}"
             yield _sampler(rng, title, (5, 7), mode=mode, padding_mode=padding, corners=corners)
-    for name, kernel in {**smooth, **mixed}.items():
+    for name, kernel in others.items():
         yield _sampler(rng, f"grid_sample, {name}", (5, 7), mode=kernel, padding_mode="wrap")
     for mode, padding in product(BY_NAME, PADDING_MODES):
         title = f"grid_sample, volume, {mode}, {padding}"
