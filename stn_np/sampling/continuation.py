@@ -72,7 +72,8 @@ def continued(
     n = kernel.n_taps
     if padding in ("wrap", "reflection"):
         period = size if padding == "wrap" else _mirror_period(size, align_corners)
-        start, pixels = first % period, np.arange(period + n)
+        start = first - xp.floor(first / period) * period  # first % period, 10 times faster
+        pixels = np.arange(period + n)
     else:  # further out, nothing changes any more
         start = xp.clip(first, -n, size) + n
         pixels = np.arange(-n, size + n)

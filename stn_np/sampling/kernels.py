@@ -30,7 +30,7 @@ class Kernel:
     k_slope : callable
         dk/dd in the same manner; where k has a kink, the right derivative.
     radius : float
-        In pixels: k is read at ``-radius <= d < radius`` only.
+        In pixels: k is read at ``-radius <= d < radius`` only, and counts as 0 elsewhere.
     normalise : bool
         Divide the weights of each point by their sum, so that constant images stay constant. For
         kernels that are no partition of unity. The derivative takes it into account.
@@ -71,6 +71,13 @@ class Kernel:
                     f"{d.shape}, got {got}"
                 )
 
+    def __call__(self, d: Array) -> Array:
+        """The weight k(d) at any d, as one would draw it: 0 where the sampler does not read."""
+        xp = array_module(d=d)
+        inside = (d >= -self.radius) & (d < self.radius)
+        weights: Array = xp.where(inside, self.k(xp.where(inside, d, xp.zeros_like(d))), 0)
+        return weights
+
     @property
     def n_taps(self) -> int:
         """How many pixels a point reads along the axis."""
@@ -105,43 +112,46 @@ def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Taps:
 
 
 def _nearest(d: Array) -> Array:
-    """Eq. (4): the pixel at floor(x + 1/2), that is -1/2 <= d < 1/2."""
-    return ((d >= -0.5) & (d < 0.5)).astype(d.dtype)
+    """Eq. (4): the pixel at floor(x + 1/2), the only one within the radius."""
+    return array_module(d=d).ones_like(d)  # type: ignore[no-any-return]
 
 
 def _nearest_slope(d: Array) -> Array:
-    return d * 0
+    return array_module(d=d).zeros_like(d)  # type: ignore[no-any-return]
 
 
 def _linear(d: Array) -> Array:
-    """Eq. (5): max(0, 1 - |d|)."""
-    return (1 - abs(d)).clip(0, None)
+    """Eq. (5): 1 - |d|."""
+    return 1 - abs(d)
 
 
 def _linear_slope(d: Array) -> Array:
     """Eq. (7), at integers the right derivative."""
-    rises, falls = (d >= -1) & (d < 0), (d >= 0) & (d < 1)
-    return rises.astype(d.dtype) - falls
-
-
-#: The slope of the cubic kernel at |d| = 1, as PyTorch has it.
-A = -0.75
+    return -_sign(d)
 
 
 def _cubic(d: Array) -> Array:
-    """Keys 1981, eq. (4), there with a = -1/2: two cubics that meet at |d| = 1."""
-    d = abs(d)
-    near = ((A + 2) * d - (A + 3)) * d * d + 1
-    far = A * (((d - 5) * d + 8) * d - 4)
-    return (d <= 1) * near + ((d > 1) & (d < 2)) * far
+    """Keys 1981 with a = -3/4, as PyTorch: a cubic each for |d| < 1 and 1 < |d| < 2.
+
+    3/4 u^2 w with u = 2 - |d| and w = 1 - |d| is the outer one. Subtracting 2 max(0, w)^3, which is
+    (w + |w|)^3 / 4, turns it into the inner one, without a case distinction.
+    """
+    e = abs(d)
+    u, w = 2 - e, 1 - e
+    t = w + abs(w)
+    return 0.75 * u * u * w - 0.25 * t * t * t
 
 
 def _cubic_slope(d: Array) -> Array:
     e = abs(d)
-    near = (3 * (A + 2) * e - 2 * (A + 3)) * d
-    far = A * ((3 * e - 10) * e + 8) * ((d > 0) * 2.0 - 1).astype(d.dtype)
-    slope: Array = (e <= 1) * near + ((e > 1) & (e < 2)) * far
-    return slope
+    u, w = 2 - e, 1 - e
+    t = w + abs(w)
+    return (1.5 * t * t - 0.75 * u * (u + 2 * w)) * _sign(d)
+
+
+def _sign(d: Array) -> Array:
+    """-1 or +1, at 0 +1: several times faster than ``sign`` and ``where``."""
+    return (d >= 0).astype(d.dtype) * 2 - 1
 
 
 #: Nearest neighbour, eq. (4). It has no slope: the grid gets no gradient.
@@ -180,13 +190,10 @@ def gaussian(sigma: float = 0.5) -> Kernel:
     floor = float(np.exp(c * radius**2))
 
     def k(d: Array) -> Array:
-        weights: Array = (array_module(d=d).exp(c * d * d) - floor) * (abs(d) < radius)
-        return weights
+        return array_module(d=d).exp(c * d * d) - floor  # type: ignore[no-any-return]
 
     def k_slope(d: Array) -> Array:
-        inside = (d >= -radius) & (d < radius)
-        slopes: Array = 2 * c * d * array_module(d=d).exp(c * d * d) * inside
-        return slopes
+        return 2 * c * d * array_module(d=d).exp(c * d * d)  # type: ignore[no-any-return]
 
     return Kernel(k, k_slope, radius, normalise=True)
 
@@ -209,11 +216,11 @@ def lanczos(a: int = 3) -> Kernel:
         raise ValueError(f"a: expected a whole number of at least 1, got {a!r}")
 
     def k(d: Array) -> Array:
-        return _sinc(d)[0] * _sinc(d / a)[0] * (abs(d) < a)
+        return _sinc(d)[0] * _sinc(d / a)[0]
 
     def k_slope(d: Array) -> Array:
         (s, ds), (window, dwindow) = _sinc(d), _sinc(d / a)
-        return (ds * window + s * dwindow / a) * ((d >= -a) & (d < a))
+        return ds * window + s * dwindow / a
 
     return Kernel(k, k_slope, a, normalise=True)
 
