@@ -3,7 +3,7 @@
 from stn_np.sampling import kernels
 from stn_np.sampling.coordinates import PADDING_MODES
 from stn_np.sampling.grid_sample import MODES, Mode, grid_sample
-from stn_np.sampling.kernels import Kernel
+from stn_np.sampling.kernel import Kernel
 from stn_np.sampling.linearised import Linearised
 from stn_np.sampling.reference import sample_reference
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from stn_np.backend import Array, gather
 from stn_np.sampling.coordinates import Slope, source_axis, to_pixels
-from stn_np.sampling.kernels import LINEAR, NEAREST, Kernel
+from stn_np.sampling.kernel import Kernel
+from stn_np.sampling.kernels import LINEAR, NEAREST
 
 #: Points further outside than this many pixels all count as one point there, without gradient.
 FAR = 1e5

@@ -12,7 +12,8 @@ from stn_np.backend import Array, array_module
 from stn_np.checks import check_array, check_choice, check_gradient, check_scalar
 from stn_np.sampling.bilinear import GridSampleBackward, bilinear
 from stn_np.sampling.coordinates import PADDING_MODES
-from stn_np.sampling.kernels import BY_NAME, Kernel
+from stn_np.sampling.kernel import Kernel
+from stn_np.sampling.kernels import BY_NAME
 from stn_np.sampling.linearised import Linearised, linearised_dgrid
 from stn_np.sampling.separable import separable
 

@@ -17,7 +17,7 @@ from stn_np.backend import Array, array_module, gather, scatter_add
 from stn_np.sampling.bilinear import BLOCK, GridSampleBackward, channel_blocks, in_channels
 from stn_np.sampling.continuation import continued, locate_axis
 from stn_np.sampling.coordinates import Slope
-from stn_np.sampling.kernels import Kernel, weigh
+from stn_np.sampling.kernel import Kernel, weigh
 
 
 class Block(NamedTuple):

@@ -1,0 +1,108 @@
+"""What a sampling kernel is, and how it weighs the pixels round a point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from stn_np.backend import Array, array_module
+from stn_np.checks import check_scalar
+
+#: A wider kernel is certainly a mistake: it would read more than 10,000 pixels for each point.
+MAX_RADIUS = 64
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel for one axis: k(d; Phi) of eq. (3), with d = x - m in pixels.
+
+    Pass it to `stn_np.grid_sample` as ``mode``, or one for each axis as a tuple (x, y) or
+    (x, y, z).
+
+    Attributes
+    ----------
+    k : callable
+        From an array of distances d = x - m, point minus pixel, to the weights; vectorised.
+    k_slope : callable
+        dk/dd in the same manner; where k has a kink, the right derivative.
+    radius : float
+        In pixels: k is read at ``-radius <= d < radius`` only, and counts as 0 elsewhere.
+    normalise : bool
+        Divide the weights of each point by their sum, so that constant images stay constant. For
+        kernels that are no partition of unity. The derivative takes it into account.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If k or k_slope is no function from arrays to finite arrays of the same shape, or the radius
+        is not between 0 and 64.
+
+    Notes
+    -----
+    A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on. Radius 1/2
+    gives one pixel, floor(x + 1/2), as in eq. (4); radius 1 two, as in eq. (5).
+    """
+
+    k: Callable[[Array], Array]
+    k_slope: Callable[[Array], Array]
+    radius: float
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        """Try both functions once, so that mistakes show here and not inside a sampler."""
+        check_scalar("radius", self.radius)
+        if not 0 < self.radius <= MAX_RADIUS:
+            raise ValueError(
+                f"radius: expected above 0 and at most {MAX_RADIUS} pixels, got {self.radius!r}"
+            )
+        d = np.linspace(-float(self.radius), float(self.radius), 24, endpoint=False).reshape(2, 12)
+        for name, function in (("k", self.k), ("k_slope", self.k_slope)):
+            if not callable(function):
+                raise TypeError(f"{name}: expected a function, got {function!r}")
+            value = np.asarray(function(d.copy()))
+            if value.shape != d.shape or value.dtype.kind != "f" or not np.isfinite(value).all():
+                got = f"{value.dtype} {value.shape}" if value.shape != d.shape else "other values"
+                raise ValueError(
+                    f"{name}: expected finite floating-point numbers in the shape of d "
+                    f"{d.shape}, got {got}"
+                )
+
+    def __call__(self, d: Array) -> Array:
+        """The weight k(d) at any d, as one would draw it: 0 where the sampler does not read."""
+        xp = array_module(d=d)
+        inside = (d >= -self.radius) & (d < self.radius)
+        weights: Array = xp.where(inside, self.k(xp.where(inside, d, xp.zeros_like(d))), 0)
+        return weights
+
+    @property
+    def n_taps(self) -> int:
+        """How many pixels a point reads along the axis."""
+        return ceil(2 * self.radius)
+
+
+class Taps(NamedTuple):
+    """What a kernel says about the points of one axis."""
+
+    first: Array  # the first pixel that each point reads: a whole number, as float
+    weights: list[Array]  # k(x - m) for m = first, first + 1, ...
+    slopes: list[Array]  # their derivatives in x; empty if not asked for
+
+
+def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Taps:
+    """Which pixels the points x (any shape, in pixels) read along an axis, and how they weigh."""
+    xp = array_module(x=x)
+    first = xp.floor(x - kernel.radius) + 1
+    distances = [x - first - j for j in range(kernel.n_taps)]
+    weights = [kernel.k(d) for d in distances]
+    slopes = [kernel.k_slope(d) for d in distances] if needs_slopes else []
+    if kernel.normalise:
+        total = sum(weights[1:], weights[0])
+        weights = [w / total for w in weights]
+        if slopes:  # (k / sum k)' = (k' - (k / sum k) sum k') / sum k
+            change = sum(slopes[1:], slopes[0])
+            slopes = [(s - w * change) / total for s, w in zip(slopes, weights, strict=True)]
+    return Taps(first, weights, slopes)
