@@ -10,16 +10,47 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
+import literal
 import numpy as np
 
 import stn_np
 from stn_np import layers
 from stn_np.backend import to_numpy
-from stn_np.transforms import Affine, Attention
+from stn_np.sampling import kernels
+from stn_np.transforms import (
+    Affine,
+    Affine3d,
+    AffineNatural,
+    Attention,
+    Flow,
+    LogScale,
+    PiecewiseAffine,
+    Projective,
+    Similarity,
+    ThinPlateSpline,
+    Translation,
+    by_name,
+    linear_basis_grid,
+    polynomial,
+)
 
 PADDINGS = ("zeros", "border", "reflection")
+EVERY_PADDING = (*PADDINGS, "constant", "wrap")
 CORNERS = (True, False)
+#: Two sizes of image, [D,] H, W, no two axes alike.
+SIZES = {2: (4, 7), 3: (3, 5, 4)}
 FLOATS = (np.float32, np.float64)
+#: What `grid_sample` is given as mode, and the formula that it must follow. All kinks lie at whole
+#: and half pixels.
+KERNELS: dict[str, tuple[Any, literal.Formula]] = {
+    "nearest": ("nearest", literal.NEAREST),
+    "bilinear": ("bilinear", literal.LINEAR),
+    "bicubic": ("bicubic", literal.CUBIC),
+    "gaussian": (kernels.gaussian(), literal.gaussian(0.5)),
+    "lanczos": (kernels.lanczos(2), literal.lanczos(2)),
+    "area": (kernels.area(2.5), literal.area(2.5)),
+    "lopsided": (kernels.Kernel(*literal.LOPSIDED[:3]), literal.LOPSIDED),
+}
 
 
 def assert_equal(actual: Any, expected: Any) -> None:
@@ -88,6 +119,46 @@ def grid_at(x: Any, y: Any, H: int, W: int, align_corners: bool) -> np.ndarray:
     return np.stack([x, y], -1).reshape(1, 1, -1, 2)
 
 
+def grid_of(points: np.ndarray, size: tuple[int, ...], align_corners: bool) -> np.ndarray:
+    """Grid that reads images of `size`, [D,] H, W, at the pixels points (..., (x, y[, z]))."""
+    axes = zip(np.moveaxis(points, -1, 0), reversed(size), strict=True)
+    return np.stack([normalised(x, n, align_corners) for x, n in axes], -1)
+
+
+def smooth_points(
+    rng: np.random.Generator, shape: tuple[int, ...], size: tuple[int, ...], corners: bool
+) -> np.ndarray:
+    """Points (*shape, 2 or 3) in pixels inside and outside, none near a kink."""
+    count = int(np.prod(shape))
+    x = [
+        np.zeros(count) if n == 1 and corners else smooth_pixels(rng, n, count)
+        for n in reversed(size)
+    ]
+    return np.stack(x, -1).reshape(*shape, len(size))
+
+
+def padded(padding: str, value: float = 0.75) -> dict[str, Any]:
+    """Arguments of `grid_sample`; the value goes with "constant" only."""
+    return {"padding_mode": padding, "padding_value": value if padding == "constant" else 0.0}
+
+
+def sampled(
+    xp: Any, U: np.ndarray, grid: np.ndarray, dV: np.ndarray, **options: Any
+) -> tuple[Any, Any, Any]:
+    """V, dU and dgrid of `stn_np.grid_sample`."""
+    V, backward = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid), **options)
+    return V, *backward(xp.asarray(dV))
+
+
+def target_points(shape: tuple[int, ...], corners: bool) -> np.ndarray:
+    """Normalised (x_t, y_t[, z_t]) of every output pixel, one at a time: ([D,] H, W, 2 or 3)."""
+    points = np.zeros((*shape, len(shape)))
+    for index in np.ndindex(*shape):
+        for k, (i, n) in enumerate(zip(reversed(index), reversed(shape), strict=True)):
+            points[(*index, k)] = (2 * i - (n - 1)) / (max(n - 1, 1) if corners else n)
+    return points
+
+
 def awkward_grid(rng: np.random.Generator, N: int, H: int, W: int, corners: bool) -> np.ndarray:
     """Points (N, 1, P, 2) inside, on the lattice, on +-1, just outside and far outside."""
     on_x, on_y = np.arange(-3, W + 3), np.arange(-3, H + 3)
@@ -146,6 +217,33 @@ def _sampler(padding: str, corners: bool) -> Operation:
     )
 
 
+def _near_identity(transform: Any, f: Any, n_inputs: int = 1) -> Operation:
+    """F of thetas that lie near the identity, where there is an inverse."""
+
+    def shifted(*inputs: Any) -> Any:
+        y, backward = f(*(x / 8 + transform.identity.astype(x.dtype) for x in inputs))
+        return y, lambda dy: tuple(dx / 8 for dx in gradients(backward(dy)))
+
+    return Operation(shifted, ((2, transform.n_params),) * n_inputs, (True,) * n_inputs)
+
+
+def _groups() -> dict[str, Operation]:
+    operations = {}
+    for group in (*map(by_name, GROUPS), Affine3d()):
+        compose, inverse = (
+            lambda *thetas, f=f: f(*thetas, out_shape=(3, 4))
+            for f in (group.compose, group.inverse)  # type: ignore[attr-defined]
+        )
+        operations[f"{group.name}-compose"] = _near_identity(group, compose, 2)
+        operations[f"{group.name}-inverse"] = _near_identity(group, inverse)
+    return operations
+
+
+#: The families with compose and inverse; Affine3d is the one more.
+GROUPS = (
+    "translation", "attention", "attention-log", "similarity", "similarity-log", "affine",
+    "projective",
+)  # fmt: skip
 IMAGES = ((2, 3, 7, 5),)
 ONE = (True,)
 
@@ -153,6 +251,22 @@ OPERATIONS: dict[str, Operation] = {
     "affine_grid": Operation(lambda t: stn_np.affine_grid(t, (3, 4)), ((2, 2, 3),), ONE),
     "Affine": Operation(lambda t: Affine()(t, (3, 4), align_corners=False), ((2, 6),), ONE),
     "Attention": Operation(lambda t: Attention()(t, (3, 4)), ((2, 3),), ONE),
+    "affine_grid-volume": Operation(lambda t: stn_np.affine_grid(t, (2, 3, 4)), ((2, 3, 4),), ONE),
+    "Affine3d": Operation(lambda t: Affine3d()(t, (2, 3, 4)), ((2, 12),), ONE),
+    "Translation": Operation(lambda t: Translation()(t, (3, 4)), ((2, 2),), ONE),
+    "Similarity": Operation(lambda t: Similarity()(t, (3, 4)), ((2, 4),), ONE),
+    "LogScale": Operation(lambda t: LogScale(Similarity())(t, (3, 4)), ((2, 4),), ONE),
+    "AffineNatural": Operation(lambda t: AffineNatural()(t, (3, 4)), ((2, 6),), ONE),
+    "Affine-matrix": Operation(lambda t: Affine().matrix(t, (3, 4)), ((2, 6),), ONE),
+    "Similarity-matrix": Operation(lambda t: Similarity().matrix(t, (3, 4)), ((2, 4),), ONE),
+    "Projective": Operation(lambda t: Projective()(t, (3, 4)), ((2, 8),), ONE),
+    "Projective-no-horizon": _near_identity(Projective(), lambda t: Projective()(t, (3, 4))),
+    **_groups(),
+    "ThinPlateSpline": Operation(lambda t: ThinPlateSpline(3)(t, (3, 4)), ((2, 18),), ONE),
+    "PiecewiseAffine": Operation(lambda t: PiecewiseAffine(3)(t, (3, 4)), ((2, 18),), ONE),
+    "Flow": Operation(lambda t: Flow((3, 4))(t, (3, 4)), ((2, 24),), ONE),
+    "linear_basis_grid": Operation(linear_basis_grid, ((2, 2, 5), (5, 3, 4)), (True, False)),
+    "LinearBasis": Operation(lambda t: polynomial((3, 4))(t, (3, 4)), ((2, 12),), ONE),
     **{
         f"grid_sample-{padding}-{'aligned' if corners else 'centred'}": _sampler(padding, corners)
         for padding, corners in product(PADDINGS, CORNERS)

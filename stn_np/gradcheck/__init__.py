@@ -4,7 +4,8 @@ To read: `check` first, then `finite_differences`, where the slope and the kinks
 """
 
 from stn_np.gradcheck.check import gradcheck
-from stn_np.gradcheck.operations import Operation, Row, operations, table
+from stn_np.gradcheck.operation import Operation
+from stn_np.gradcheck.operations import Row, operations, table
 from stn_np.gradcheck.parameters import parameters_as_inputs
 from stn_np.gradcheck.report import GradcheckError, InputResult, Report
 

@@ -7,9 +7,7 @@ import numpy as np
 from stn_np.gradcheck.probe import Values
 from stn_np.layers import Linear, Module, Sequential
 from stn_np.transformer import SpatialTransformer
-
-#: Which entries of theta are the shifts along x and y.
-SHIFTS = {"affine": [2, 5], "attention": [1, 2]}
+from stn_np.transforms import Transform
 
 
 def grid_between_pixels(
@@ -59,20 +57,37 @@ def keep_off_corners(model: Module, rng: np.random.Generator) -> None:
         parameter.data[...] = (sign * sizes.T).T
 
 
+def theta_between_pixels(
+    transform: Transform, rng: np.random.Generator, n_images: int, shape: tuple[int, ...]
+) -> Values:
+    """Near the identity, where every sample is on a kink, thetas that read between the pixels.
+
+    To first order all points move by 0.35 pixels along each axis, as far as the family can, and at
+    random by up to 0.1 more or less.
+    """
+    identity = np.asarray(transform.identity)
+    steps = 1e-4 * np.eye(len(identity))
+    forward, backward = (
+        _pixels(transform(theta, shape)[0])  # type: ignore[arg-type]
+        for theta in (identity + steps, identity - steps)
+    )
+    J = (forward - backward).reshape(len(identity), -1) / 2e-4  # row k: where theta_k moves points
+    shift = np.linalg.lstsq(J.T, np.full(J.shape[1], 0.35), rcond=None)[0]
+    random = rng.uniform(-1.0, 1.0, (n_images, len(identity)))
+    random *= 0.1 / np.abs(random @ J).max(axis=1, keepdims=True)
+    theta: Values = identity + shift + random
+    return theta
+
+
 def read_between_pixels(
     transformer: SpatialTransformer, rng: np.random.Generator, images: Values
 ) -> None:
     """Give a transformer weights with which it reads these images between their pixels.
 
-    At the identity every sample is on a kink. So each image is to be shifted by about a third of a
-    pixel, with so little turned and scaled that its last pixel stays between two others. The
-    regression gets random weights, and of those that give these thetas the nearest.
+    The regression gets random weights, and of those that give `theta_between_pixels` the nearest.
     """
-    transform, size = transformer.transform, np.array(images.shape[:1:-1])  # (W, H)
-    n = transform.n_params
-    largest = 0.1 / max(size)  # Three such numbers move the last pixel by 0.15 pixels at most.
-    theta = transform.identity + rng.uniform(-largest, largest, (len(images), n))
-    theta[:, SHIFTS[transform.name]] += 2 * 0.35 / (size - 1)
+    transform, shape = transformer.transform, images.shape[2:]
+    theta = theta_between_pixels(transform, rng, len(images), shape)
     assert isinstance(transformer.localisation, Sequential)
     layers = list(transformer.localisation)
     regression, features = layers.pop(), images
@@ -80,6 +95,17 @@ def read_between_pixels(
     for layer in layers:
         features, _ = layer(features)
     features = np.column_stack([features, np.ones(len(images))])
-    weights = rng.normal(size=(features.shape[1], n)) * 0.1
+    weights = rng.normal(size=(features.shape[1], transform.n_params)) * 0.1
     weights += np.linalg.pinv(features) @ (theta - features @ weights)
     regression.weight.data[...], regression.bias.data[...] = weights[:-1].T, weights[-1]
+
+    grid, _ = transform(transformer.theta(images), shape)
+    fraction = _pixels(grid) % 1
+    assert 0.1 < fraction.min() and fraction.max() < 0.9, transform.name
+
+
+def _pixels(grid: Values) -> Values:
+    """Normalised to pixel coordinates of an image with the grid's own shape, corners aligned."""
+    size = np.array(grid.shape[-2:0:-1])  # (x, y[, z])
+    pixels: Values = (grid + 1) * (size - 1) / 2
+    return pixels

@@ -15,6 +15,7 @@ import numpy as np
 
 from stn_np import models
 from stn_np.backend import Array
+from stn_np.gradcheck import families
 from stn_np.gradcheck.check import gradcheck
 from stn_np.gradcheck.inputs import (
     distinct,
@@ -23,12 +24,10 @@ from stn_np.gradcheck.inputs import (
     ramps,
     read_between_pixels,
 )
+from stn_np.gradcheck.operation import Operation
 from stn_np.gradcheck.parameters import parameters_as_inputs
 from stn_np.gradcheck.probe import Function
 from stn_np.layers import (
-    Flatten,
-    Linear,
-    Sequential,
     avg_pool2d,
     conv2d,
     cross_entropy,
@@ -38,16 +37,6 @@ from stn_np.layers import (
 )
 from stn_np.sampling import PADDING_MODES, Mode, grid_sample, kernels
 from stn_np.sampling.kernels import BY_NAME
-from stn_np.transformer import SpatialTransformer
-from stn_np.transforms import FAMILIES, affine_grid, by_name
-
-
-class Operation(NamedTuple):
-    """Something to check: a function, and its inputs by name."""
-
-    name: str
-    f: Function
-    inputs: dict[str, Array]
 
 
 class Row(NamedTuple):
@@ -72,9 +61,9 @@ def table(seed: int = 0) -> list[Row]:
     list of Row
     """
     rows = []
-    for name, f, inputs in operations(np.random.default_rng(seed)):
+    for name, f, inputs, eps in operations(np.random.default_rng(seed)):
         report = gradcheck(
-            f, *inputs.values(), names=list(inputs), seed=seed, raise_exception=False
+            f, *inputs.values(), names=list(inputs), eps=eps, seed=seed, raise_exception=False
         )
         message = "" if report.ok else str(report)
         rows.append(Row(name, report.max_error, report.ok is True, message))
@@ -83,30 +72,11 @@ def table(seed: int = 0) -> list[Row]:
 
 def operations(rng: np.random.Generator) -> Iterator[Operation]:
     """All operations, with fresh inputs."""
-    yield from _grids(rng)
-    yield from _samplers(rng)
-    yield from _layers(rng)
-    yield from _transformers(rng)
-    yield from _models(rng)
-
-
-def _grids(rng: np.random.Generator) -> Iterator[Operation]:
-    for corners in (True, False):
-
-        def grid(theta: Array, corners: bool = corners) -> tuple[Array, Callable[..., Any]]:
-            return affine_grid(theta, (5, 3), align_corners=corners)
-
-        yield Operation(
-            f"affine_grid, {_rule(corners)}", grid, {"theta": rng.normal(size=(2, 2, 3))}
-        )
-    for name in FAMILIES:
-        transform = by_name(name)
-        theta = rng.normal(size=(2, transform.n_params))
-        yield Operation(
-            f"transforms.{type(transform).__name__}",
-            lambda theta, transform=transform: transform(theta, (5, 3)),
-            {"theta": theta},
-        )
+    parts = (
+        families.grids, families.groups, _samplers, _layers, families.transformers, _models,
+    )  # fmt: skip
+    for part, its_rng in zip(parts, rng.spawn(len(parts)), strict=True):
+        yield from part(its_rng)  # a row more in one part changes no number in another
 
 
 def _samplers(rng: np.random.Generator) -> Iterator[Operation]:
@@ -187,18 +157,6 @@ def _layers(rng: np.random.Generator) -> Iterator[Operation]:
     yield Operation("cross_entropy", lambda logits: cross_entropy(logits, labels), logits)
 
 
-def _transformers(rng: np.random.Generator) -> Iterator[Operation]:
-    U = rng.normal(size=(3, 2, 6, 7))
-    for name in FAMILIES:
-        transform = by_name(name)
-        dense = Linear(84, transform.n_params, rng=rng, dtype=np.float64)
-        localisation = Sequential(flatten=Flatten(), regression=dense)
-        transformer = SpatialTransformer(localisation, transform)
-        read_between_pixels(transformer, rng, U)
-        f, values = parameters_as_inputs(transformer)
-        yield Operation(f"SpatialTransformer, {type(transform).__name__}", f, {"U": U} | values)
-
-
 def _models(rng: np.random.Generator) -> Iterator[Operation]:
     labels = np.array([1, 3])
     cases = [(name, "R", (1, 28, 30)) for name in models.NAMES] + [("st-cnn", "RTS", (1, 42, 44))]
@@ -207,10 +165,13 @@ def _models(rng: np.random.Generator) -> Iterator[Operation]:
         sizes: dict[str, Any] = {"input_shape": shape, "n_classes": 4, "filters": 24}
         model = models.build(name, **sizes, distortion=distortion, dtype=np.float64)
         keep_off_corners(model, rng)
+        eps = 3e-5  # the loss depends so little on some of the biases that rounding shows
         if model.transformer is not None:
             read_between_pixels(model.transformer, rng, x)
+            eps = 1e-5  # theta moves many points at once; none may come to a pixel
         f, values = parameters_as_inputs(model)
-        yield Operation(f"model {name}, {distortion}", _with_loss(f, labels), {"x": x} | values)
+        title = f"model {name}, {distortion}"
+        yield Operation(title, _with_loss(f, labels), {"x": x} | values, eps)
 
 
 def _with_loss(f: Function, labels: Array) -> Function:

@@ -5,7 +5,6 @@ Each mapping returns the value and its local derivative, so that the chain rule 
 
 from __future__ import annotations
 
-from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,16 @@ PADDING_MODES = ("zeros", "constant", "border", "reflection", "wrap")
 
 #: A derivative along an axis: one number where it is constant, else one a point.
 Slope = float | Array
+
+
+def rounding_constant(size: int) -> float:
+    """M of `to_pixels`: 1.5 times a power of two that is at least size + 4."""
+    return 1.5 * 2.0 ** (size + 3).bit_length()
+
+
+def units_to_pixels(size: int, align_corners: bool) -> float:
+    """How many pixels a unit of the normalised coordinate is."""
+    return (size - 1) / 2 if align_corners else size / 2
 
 
 def to_pixels(
@@ -55,16 +64,21 @@ def to_pixels(
     back exactly, for every size up to a million. The price is that points are known to q/2 (1.9e-6
     px at 28 px in float32; 4e-15 in float64), about the error they had before.
     """
-    slope = (size - 1) / 2 if align_corners else size / 2
+    slope = units_to_pixels(size, align_corners)
     centre = (size - 1) / 2
-    M = 1.5 * 2.0 ** ceil(log2(size + 4))
+    M = rounding_constant(size)
     x = g.astype(np.promote_types(g.dtype, np.float32), copy=False) * slope
     x += M
     x -= M - centre
+    keep_within(xp, x, size, reach)
+    return x, slope
+
+
+def keep_within(xp: Any, x: Array, size: int, reach: tuple[float, float]) -> None:
+    """Clip pixel coordinates, in place, so far to the left and right of the outermost pixels."""
     # fmax, not maximum: it turns NaN into the bound. Arrays, because NumPy is slower with scalars.
     xp.fmax(x, xp.full_like(x, -reach[0]), out=x)
     xp.minimum(x, xp.full_like(x, size - 1 + reach[1]), out=x)
-    return x, slope
 
 
 #: How far outside the outermost pixels (to the left, to the right) a coordinate is followed. Under
@@ -107,12 +121,18 @@ def source_axis(
     x, scale = to_pixels(xp, g, size, REACH[padding], align_corners=align_corners)
     if padding in ("zeros", "constant"):
         return x, scale  # where clipping is felt, the image itself has no slope
-    slope: Slope = scale
-    if padding == "reflection":
-        slope = scale * reflect(xp, x, size, align_corners)
-    inside = (x > 0) & (x < size - 1)
+    return x, scale * move_inside(xp, x, size, padding, align_corners)
+
+
+def move_inside(xp: Any, x: Array, size: int, padding: str, align_corners: bool) -> Array:
+    """Move pixel coordinates, in place, onto the image, by border or reflection.
+
+    Returns the slope of this: 1, -1 or, on and beyond the border, 0.
+    """
+    slope = reflect(xp, x, size, align_corners) if padding == "reflection" else xp.ones_like(x)
+    slope *= (x > 0) & (x < size - 1)
     xp.clip(x, 0.0, size - 1.0, out=x)
-    return x, inside * x.dtype.type(slope) if padding == "border" else inside * slope
+    return slope  # type: ignore[no-any-return]
 
 
 def reflect(xp: Any, x: Array, size: int, align_corners: bool) -> Array:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_scalar
+from stn_np.checks import check_array, check_scalar
 
 #: A wider kernel is certainly a mistake: it would read more than 10,000 pixels for each point.
 MAX_RADIUS = 64
@@ -63,13 +63,12 @@ class Kernel:
         for name, function in (("k", self.k), ("k_slope", self.k_slope)):
             if not callable(function):
                 raise TypeError(f"{name}: expected a function, got {function!r}")
-            value = np.asarray(function(d.copy()))
-            if value.shape != d.shape or value.dtype.kind != "f" or not np.isfinite(value).all():
-                got = f"{value.dtype} {value.shape}" if value.shape != d.shape else "other values"
-                raise ValueError(
-                    f"{name}: expected finite floating-point numbers in the shape of d "
-                    f"{d.shape}, got {got}"
-                )
+            value = function(d.copy())
+            if not isinstance(value, np.ndarray):
+                raise TypeError(f"{name}: expected an array for an array, got {value!r:.60}")
+            check_array(name, value, d.shape)
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
 
     def __call__(self, d: Array) -> Array:
         """The weight k(d) at any d, as one would draw it: 0 where the sampler does not read."""
@@ -97,8 +96,14 @@ def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Taps:
     xp = array_module(x=x)
     first = xp.floor(x - kernel.radius) + 1
     distances = [x - first - j for j in range(kernel.n_taps)]
+    last = distances[-1]
+    if kernel.n_taps > 2 * kernel.radius:  # of some points the last tap lies beyond the radius
+        distances[-1] = xp.maximum(last, xp.full_like(last, -kernel.radius))
     weights = [kernel.k(d) for d in distances]
     slopes = [kernel.k_slope(d) for d in distances] if needs_slopes else []
+    if kernel.n_taps > 2 * kernel.radius:
+        for values in (weights, slopes)[: 1 + needs_slopes]:
+            values[-1] = values[-1] * (last >= -kernel.radius)
     if kernel.normalise:
         total = sum(weights[1:], weights[0])
         weights = [w / total for w in weights]

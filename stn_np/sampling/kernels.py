@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import isfinite, pi
+from math import pi
 
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_scalar
+from stn_np.checks import check_array, check_scalar, check_size, check_sizes
 from stn_np.sampling.kernel import Kernel
 
 __all__ = ["CUBIC", "LINEAR", "NEAREST", "Kernel", "area", "gaussian", "lanczos", "reduction"]
@@ -116,8 +116,7 @@ def lanczos(a: int = 3) -> Kernel:
         If a is no such number.
     """
     check_scalar("a", a)
-    if a != int(a) or a < 1:
-        raise ValueError(f"a: expected a whole number of at least 1, got {a!r}")
+    check_size("a", a)
 
     def k(d: Array) -> Array:
         return _sinc(d)[0] * _sinc(d / a)[0]
@@ -186,6 +185,11 @@ def reduction(
     align_corners
         As in `stn_np.grid_sample`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If grid is no such array, or size not as many positive whole numbers.
+
     Returns
     -------
     tuple of float
@@ -198,18 +202,20 @@ def reduction(
     A measure, not part of what is differentiated: the gradient of an area sample takes the
     kernel's width as given.
     """
+    n = 3 if getattr(grid, "ndim", 4) == 5 else 2
+    check_array("grid", grid, ("N", *("D'", "H'", "W'")[-n:], n))
     xp = array_module(grid=grid)
-    n = len(size)
     found = []
-    for k, pixels in enumerate(reversed(size)):
-        scale = (pixels - 1) / 2 if align_corners else pixels / 2
-        squares = xp.zeros((1,) * (n + 1))
-        for axis in range(1, n + 1):
-            if grid.shape[axis] > 1:
-                step = xp.gradient(grid[..., k].astype(np.float64), axis=axis) * scale
-                squares = squares + step**2
-        step = float(xp.nanmedian(xp.sqrt(squares))) if squares.size else 1.0
-        found.append(max(step, 1.0) if isfinite(step) else 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k, pixels in enumerate(reversed(check_sizes("size", size, n))):
+            scale = (pixels - 1) / 2 if align_corners else pixels / 2
+            squares = xp.zeros((1,) * (n + 1))
+            for axis in range(1, n + 1):
+                if grid.shape[axis] > 1:
+                    step = xp.gradient(grid[..., k].astype(np.float64), axis=axis) * scale
+                    squares = squares + step**2
+            known = squares[xp.isfinite(squares)]
+            found.append(max(float(xp.sqrt(xp.median(known))), 1.0) if known.size else 1.0)
     return tuple(found)
 
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stn_np.backend import Array, array_module, gather, scatter_add
-from stn_np.sampling.bilinear import BLOCK, GridSampleBackward, channel_blocks, in_channels
+from stn_np.sampling.bilinear import GridSampleBackward
+from stn_np.sampling.blocks import BLOCK, channel_blocks, in_channels
 from stn_np.sampling.continuation import continued, locate_axis
 from stn_np.sampling.coordinates import Slope
 from stn_np.sampling.kernel import Kernel, weigh
@@ -62,6 +63,13 @@ def separable(
     first = xp.arange(N)[:, None] * to_next_image
     blocks = list(_blocks(xp, grid, N, size, kernels, rule))
 
+    def groups(block: Block) -> Iterator[tuple[slice, int, Array]]:
+        """Channels in groups that fit the cache: which, where the first begins, and where each."""
+        images, columns = block.images, block.columns
+        points = (images.stop - images.start) * (columns.stop - columns.start)
+        for channels in channel_blocks(C, points):
+            yield channels, *in_channels(xp, first[images], channels, plane)
+
     def axes_of(block: Block, needs_slopes: bool) -> list[Axis]:
         """The taps along y and x (z, y and x), slowest first, as they lie in memory."""
         axes: list[Axis] = []
@@ -76,8 +84,7 @@ def separable(
     V = xp.empty((N, C, P), U.dtype)
     for block in blocks:
         axes = axes_of(block, needs_slopes=False)
-        for channels in channel_blocks(C, block.x[0].size):
-            here, start = in_channels(xp, first[block.images], channels, plane)
+        for channels, here, start in groups(block):
             V[block.images, channels, block.columns] = read(flat[here:], axes, start)[0]
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
@@ -86,8 +93,7 @@ def separable(
         ds = xp.zeros((n, N, P), flat.dtype) if needs_dgrid else None
         for block in blocks:
             axes = axes_of(block, needs_slopes=needs_dgrid)
-            for channels in channel_blocks(C, block.x[0].size):
-                here, start = in_channels(xp, first[block.images], channels, plane)
+            for channels, here, start in groups(block):
                 dv = dV[block.images, channels, block.columns].astype(flat.dtype, copy=False)
                 if dflat is not None:
                     spread(dflat[here:], axes, start, dv)

@@ -1,40 +1,46 @@
-"""The affine grid generator, eq. (1)."""
+"""The affine grid generator, eqs (1) and (10)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_gradient, check_sizes
+from stn_np.transforms.groups import MatrixGroup
 from stn_np.transforms.target_grid import homogeneous_grid
 
 
 def affine_grid(
-    theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    theta: Array, out_shape: tuple[int, ...], *, align_corners: bool = True
 ) -> tuple[Array, Backward]:
-    """Source coordinates of every output pixel under an affine map, eq. (1).
+    """Source coordinates of every output pixel under an affine map, eq. (1); eq. (10) for volumes.
 
     Parameters
     ----------
     theta : Array
-        (N, 2, 3): for each image [[t11, t12, t13], [t21, t22, t23]].
+        (N, 2, 3): for each image [[t11, t12, t13], [t21, t22, t23]]; (N, 3, 4) for volumes.
     out_shape : tuple of int
-        (H', W') of the output, in pixels.
+        (H', W') of the output, in pixels; (D', H', W') for volumes.
     align_corners : bool
         Which points of the image -1 and +1 are; see Convention.
 
     Returns
     -------
     grid : Array
-        (N, H', W', 2), last axis (x, y). The dtype is theta's, float32 at least. In *memory* all x
-        of an image come before all y, which is the order in which they are made and read.
+        (N, H', W', 2), last axis (x, y), or (N, D', H', W', 3), last axis (x, y, z). The dtype is
+        theta's, float32 at least. In *memory* all x of an image come before all y, which is the
+        order in which they are made and read.
     backward : callable
-        backward(dgrid) with dgrid (N, H', W', 2) returns dtheta (N, 2, 3).
+        backward(dgrid) with dgrid shaped as the grid returns dtheta, shaped as theta.
 
     Raises
     ------
     TypeError
-        If theta is no floating-point array, or out_shape no pair.
+        If theta is no floating-point array, or out_shape no pair (no triple, for volumes).
     ValueError
         If a shape does not fit.
 
@@ -45,32 +51,92 @@ def affine_grid(
     x to the right and y downwards; a positive angle in [[cos, -sin], [sin, cos]] turns what one
     sees counter-clockwise. On an image that is not square that matrix also shears, because both
     axes run over [-1, 1]: turn by [[cos, -sin H/W], [sin W/H, cos]] (with aligned corners H - 1 and
-    W - 1) to turn in pixels. ``align_corners=True``, the default of the whole library: -1 and
-    +1 are the centres of the outermost pixels; ``False``: their outer edges.
+    W - 1) to turn in pixels, as `stn_np.transforms.Similarity` does. ``align_corners=True``, the
+    default of the whole library: -1 and +1 are the centres of the outermost pixels; ``False``:
+    their outer edges.
 
-    Source: Jaderberg et al. 2015, eq. (1).
+    Source: Jaderberg et al. 2015, eqs (1) and (10).
     """
     xp = array_module(theta=theta)
-    check_array("theta", theta, ("N", 2, 3))
-    N, (H, W) = theta.shape[0], check_size_pair("out_shape", out_shape)
+    n = 3 if theta.shape[1:] == (3, 4) else 2
+    check_array("theta", theta, ("N", n, n + 1))
+    N, shape = theta.shape[0], check_sizes("out_shape", out_shape, n)
     dtype = np.promote_types(theta.dtype, np.float32)
-    G = homogeneous_grid(xp, (H, W), align_corners=align_corners, dtype=dtype)
+    G = homogeneous_grid(xp, shape, align_corners=align_corners, dtype=dtype)
 
     # s_i = theta (x_t, y_t, 1)^T for all pixels and all images in one product.    eq. (1)
     with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
-        s = theta.reshape(N * 2, 3).astype(dtype, copy=False) @ G
-    grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
+        s = theta.reshape(N * n, n + 1).astype(dtype, copy=False) @ G
+    grid = xp.moveaxis(s.reshape(N, n, *shape), 1, -1)
 
     def backward(dgrid: Array) -> Array:
         check_gradient("dgrid", dgrid, grid)
-        ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W)
+        ds = xp.moveaxis(dgrid, -1, 1).reshape(N * n, G.shape[1])
         dtheta = ds.astype(dtype, copy=False) @ G.T
-        return dtheta.reshape(N, 2, 3).astype(theta.dtype, copy=False)
+        return dtheta.reshape(N, n, n + 1).astype(theta.dtype, copy=False)  # type: ignore[no-any-return]
 
     return grid, backward
 
 
-class Affine:
+class MatrixFamily(ABC):
+    """Families whose map is a 2x3 matrix: they make the matrix, eq. (1) does the rest.
+
+    Attributes
+    ----------
+    name : str
+        The name on the command line.
+    n_params : int
+        How many numbers theta has.
+    identity : NDArray
+        (n_params,) The theta that leaves the image as it is.
+    """
+
+    name: str
+    n_params: int
+    identity: NDArray[Any]
+
+    @abstractmethod
+    def matrix(
+        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """The matrix of eq. (1) that theta stands for.
+
+        Parameters
+        ----------
+        theta : Array
+            (N, n_params).
+        out_shape : tuple of int
+            (H', W') of the output, in pixels: a rotation depends on the image's proportions.
+        align_corners : bool
+            As in `stn_np.affine_grid`; so do the proportions.
+
+        Returns
+        -------
+        A : Array
+            (N, 2, 3), as `stn_np.affine_grid` takes it; float32 at least.
+        backward : callable
+            backward(dA) returns dtheta (N, n_params), in theta's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If theta is no floating-point array, or of another shape.
+        """
+
+    def __call__(
+        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, n_params) to grid (N, H', W', 2); backward(dgrid) returns dtheta."""
+        A, matrix_backward = self.matrix(theta, out_shape, align_corners=align_corners)
+        grid, grid_backward = affine_grid(A, out_shape, align_corners=align_corners)
+
+        def backward(dgrid: Array) -> Array:
+            return matrix_backward(grid_backward(dgrid))
+
+        return grid, backward
+
+
+class Affine(MatrixGroup, MatrixFamily):
     """The affine family: theta = (t11, t12, t13, t21, t22, t23), eq. (1).
 
     Called as ``grid, backward = Affine()(theta, (H, W))`` with theta (N, 6); see `affine_grid`.
@@ -78,21 +144,20 @@ class Affine:
 
     name = "affine"
     n_params = 6
+    n_rows = 3
     identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
     identity.flags.writeable = False  # all share it
 
-    def __call__(
+    def matrix(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
-        """Theta (N, 6) to grid (N, H', W', 2); backward(dgrid) returns dtheta (N, 6)."""
+        """Theta (N, 6) to A (N, 2, 3): the same numbers; backward(dA) returns dtheta."""
         array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
-        N = theta.shape[0]
-        grid, grid_backward = affine_grid(
-            theta.reshape(N, 2, 3), out_shape, align_corners=align_corners
-        )
+        A = theta.astype(np.promote_types(theta.dtype, np.float32)).reshape(-1, 2, 3)
 
-        def backward(dgrid: Array) -> Array:
-            return grid_backward(dgrid).reshape(N, self.n_params)
+        def backward(dA: Array) -> Array:
+            check_gradient("dA", dA, A)
+            return dA.reshape(theta.shape).astype(theta.dtype)
 
-        return grid, backward
+        return A, backward

@@ -40,7 +40,7 @@ def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Arr
 
 
 def homogeneous_grid(
-    xp: Any, out_shape: tuple[int, int], *, align_corners: bool, dtype: Any
+    xp: Any, out_shape: tuple[int, ...], *, align_corners: bool, dtype: Any
 ) -> Array:
     """All target points (x_t, y_t, 1), row after row: the matrix B of T(G) = M B, transposed.
 
@@ -49,7 +49,7 @@ def homogeneous_grid(
     xp
         ``numpy`` or ``cupy``.
     out_shape
-        (H', W') in pixels.
+        (H', W') in pixels; (D', H', W') for volumes, whose points are (x_t, y_t, z_t, 1).
     align_corners
         As in `pixel_centres`.
     dtype
@@ -58,10 +58,11 @@ def homogeneous_grid(
     Returns
     -------
     Array
-        Shape (3, H'W'): one row each for x_t, y_t and 1.
+        Shape (3, H'W'): one row each for x_t, y_t and 1. For volumes (4, D'H'W').
     """
-    H, W = out_shape
-    G = xp.ones((3, H, W), dtype)
-    G[0] = pixel_centres(xp, W, align_corners=align_corners, dtype=dtype)
-    G[1] = pixel_centres(xp, H, align_corners=align_corners, dtype=dtype)[:, None]
-    return G.reshape(3, H * W)  # type: ignore[no-any-return]
+    n = len(out_shape)
+    G = xp.ones((n + 1, *out_shape), dtype)
+    for k, size in enumerate(reversed(out_shape)):  # x lies along the last axis
+        centres = pixel_centres(xp, size, align_corners=align_corners, dtype=dtype)
+        G[k] = centres.reshape(-1, *(1,) * k)
+    return G.reshape(n + 1, -1)  # type: ignore[no-any-return]

@@ -8,32 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import CORNERS, FLOATS, assert_close, assert_equal, inner
+from oracles import CORNERS, FLOATS, assert_close, assert_equal, inner, target_points
 
 import stn_np
-from stn_np.transforms import FAMILIES, Affine, Attention, by_name
+from stn_np.transforms import Affine, Attention, by_name
 
 SHAPES = [(2, 3), (3, 2), (1, 4), (4, 1), (1, 1), (5, 7)]
 
 
-def target_points(H: int, W: int, corners: bool) -> np.ndarray:
-    """(x_t, y_t) of every output pixel, one at a time."""
-    points = np.zeros((H, W, 2))
-    for i in range(H):
-        for j in range(W):
-            if corners:
-                points[i, j] = (
-                    -1 + 2 * j / (W - 1) if W > 1 else 0,
-                    -1 + 2 * i / (H - 1) if H > 1 else 0,
-                )
-            else:
-                points[i, j] = (2 * j + 1) / W - 1, (2 * i + 1) / H - 1
-    return points
-
-
 def affine_loops(theta: np.ndarray, H: int, W: int, corners: bool) -> np.ndarray:
     """Eq. (1), literally."""
-    points, grid = target_points(H, W, corners), np.zeros((len(theta), H, W, 2))
+    points, grid = target_points((H, W), corners), np.zeros((len(theta), H, W, 2))
     for n, i, j in np.ndindex(len(theta), H, W):
         x, y = points[i, j]
         grid[n, i, j, 0] = theta[n, 0, 0] * x + theta[n, 0, 1] * y + theta[n, 0, 2]
@@ -87,7 +72,7 @@ def test_equals_the_literal_loops(
 
 @given(
     N=st.integers(0, 4), H=st.integers(1, 9), W=st.integers(1, 9),
-    corners=st.booleans(), family=st.sampled_from(sorted(FAMILIES)), seed=st.integers(0, 99),
+    corners=st.booleans(), family=st.sampled_from(["affine", "attention"]), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_pullback_is_the_transpose(
     xp: Any, N: int, H: int, W: int, corners: bool, family: str, seed: int
@@ -118,7 +103,7 @@ def test_families_are_special_cases_of_the_affine_grid(xp: Any, rng: Any, corner
         xp.asarray(theta[:, :3].copy()), (3, 5), align_corners=corners
     )
     assert_equal(attention, grid_of(matrix))
-    g, points = rng.normal(size=(2, 3, 5, 2)), target_points(3, 5, corners)
+    g, points = rng.normal(size=(2, 3, 5, 2)), target_points((3, 5), corners)
     expected = [[inner(g[n], points), g[n, ..., 0].sum(), g[n, ..., 1].sum()] for n in range(2)]
     assert_close(backward(xp.asarray(g)), expected, 1e-13)
 
@@ -128,7 +113,7 @@ def test_attributes_of_the_families() -> None:
         assert transform.name == name
         assert transform.identity.shape == (transform.n_params,)
         grid, _ = transform(transform.identity[None], (4, 3))
-        assert_close(grid, target_points(4, 3, True)[None], 1e-15)
+        assert_close(grid, target_points((4, 3), True)[None], 1e-15)
     assert (by_name("affine").n_params, by_name("attention").n_params) == (6, 3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Any
 
@@ -10,9 +11,14 @@ import pytest
 from oracles import assert_close, assert_equal
 
 from stn_np import models
+from stn_np.data import distorted_size
+from stn_np.data.distortions import KINDS
 from stn_np.layers import AvgPool2d, Conv2d, MaxPool2d, cross_entropy
+from stn_np.models.build import SIDES
+from stn_np.transforms import FAMILIES
 
-COLUMNS = [((1, 28, 28), "R"), ((1, 42, 42), "RTS")]
+COLUMNS = [((1, 28, 28), "R"), ((1, 42, 42), "RTS"), ((1, 60, 60), "TC")]  # P and E: as R
+WIDE = 48  # filters: enough for every ST-FCN but that with a flow
 CELLS = [
     pytest.param(name, shape, distortion, id=f"{name}-{distortion}")
     for name, (shape, distortion) in product(models.NAMES, COLUMNS)
@@ -31,19 +37,62 @@ def off_identity(model: models.Model, seed: int = 0) -> None:
 # ------------------------------------------------------------------------------- size and structure
 
 
-@pytest.mark.parametrize("transform", ["affine", "attention"])
+def build(name: str, distortion: str, filters: int, transform: str) -> models.Model:
+    return models.build(name, distortion=distortion, filters=filters, transform=transform)
+
+
+def least_filters(distortion: str, filters: int, transform: str) -> int:
+    """The paper's ST-FCN may need more filters than asked for; then the message says how many."""
+    try:
+        build("st-fcn", distortion, filters, transform)
+    except ValueError as error:
+        pattern = rf"filters: expected at least (\d+), .* this st-fcn .*, got {filters}"
+        found = re.fullmatch(pattern, str(error))
+        assert found, error
+        return int(found[1])
+    return filters
+
+
+@pytest.mark.parametrize("transform", FAMILIES)
 @pytest.mark.parametrize("filters", [32, 64])
-@pytest.mark.parametrize(("shape", "distortion"), COLUMNS)
+@pytest.mark.parametrize("distortion", KINDS)
 def test_parameters_of_a_column_agree_within_ten_per_cent(
-    shape: Any, distortion: str, filters: int, transform: str
+    distortion: str, filters: int, transform: str
 ) -> None:
-    totals = [
-        models.build(
-            name, input_shape=shape, distortion=distortion, filters=filters, transform=transform
-        ).n_parameters()
-        for name in models.NAMES
-    ]
-    assert max(totals) <= 1.1 * min(totals), dict(zip(models.NAMES, totals, strict=True))
+    filters = least_filters(distortion, filters, transform)
+    totals = {n: build(n, distortion, filters, transform).n_parameters() for n in models.NAMES}
+    assert max(totals.values()) <= 1.1 * min(totals.values()), totals
+
+
+def test_too_few_filters_for_the_localisation_net() -> None:
+    """At 60 x 60, or with a flow, it alone may have more parameters than the whole ST-CNN."""
+    cases = [("R", 4, "affine"), ("TC", 32, "affine"), ("RTS", 32, "flow"), ("TC", 32, "flow")]
+    for distortion, filters, transform in cases:
+        least = least_filters(distortion, filters, transform)
+        assert filters < least <= 2 * filters + 10
+        build("st-fcn", distortion, least, transform)
+        with pytest.raises(ValueError, match=rf"^filters: expected at least {least}, "):
+            build("st-fcn", distortion, least - 1, transform)
+    assert least_filters("TC", 64, "affine") == 64  # MNIST's default does
+
+
+@pytest.mark.parametrize("transform", ["affine", "flow"])
+@pytest.mark.parametrize("filters", [1, 5, 32])
+def test_the_cnn_has_the_filters_that_come_nearest(filters: int, transform: str) -> None:
+    wanted = build("st-cnn", "TC", filters, transform).n_parameters()
+    F = build("cnn", "TC", filters, transform).conv1.weight.data.shape[0]  # type: ignore[attr-defined]
+
+    def by_hand(F: int) -> int:  # 60 -> 52 -> 26 -> 20 -> 10
+        return (81 * F + F) + (49 * F * F + F) + (10 * 100 * F + 10)
+
+    assert min(range(1, 200), key=lambda f: abs(by_hand(f) - wanted)) == F
+
+
+def test_every_distortion_is_known() -> None:
+    assert set(KINDS) == set(SIDES)
+    for kind in KINDS:
+        shape = models.build("st-cnn", distortion=kind).input_shape
+        assert shape == (1, *distorted_size(kind, (28, 28)))
 
 
 def test_parameters_counted_by_hand() -> None:
@@ -69,21 +118,17 @@ def test_widths_of_the_convolutions(filters: int | None, of_cnn: int) -> None:
         assert [m.weight.data.shape for m in layers] == [(F, 1, 9, 9), (F, F, 7, 7)]
 
 
-def test_rts_is_42_pixels_wide_by_default() -> None:
-    assert models.build("st-cnn", distortion="RTS").input_shape == (1, 42, 42)
-    assert models.build("st-cnn").input_shape == (1, 28, 28)
-    with pytest.raises(ValueError, match="^input_shape: .*at least 42x42"):
-        models.build("st-cnn", distortion="RTS", input_shape=(1, 41, 42))
+def test_images_too_small_for_the_distortion() -> None:
+    for distortion, side in (("R", 28), ("RTS", 42), ("TC", 60)):
+        with pytest.raises(ValueError, match=f"^input_shape: .*at least {side}x{side}"):
+            models.build("st-cnn", distortion=distortion, input_shape=(1, side - 1, side))
 
 
-def test_too_few_filters_for_the_localisation_net() -> None:
-    with pytest.raises(ValueError, match="^filters: "):
-        models.build("st-fcn", filters=4)
-
-
-@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
-def test_structure(name: str, shape: Any, distortion: str) -> None:
-    model = models.build(name, input_shape=shape, distortion=distortion, filters=40)
+@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("distortion", KINDS)
+def test_structure(name: str, distortion: str) -> None:
+    shape = 1, *distorted_size(distortion, (28, 28))
+    model = models.build(name, input_shape=shape, distortion=distortion, filters=WIDE)
     assert (model.name, model.input_shape) == (name, shape)
     has_transformer = name.startswith("st-")
     assert (model.transformer is not None) == has_transformer
@@ -93,7 +138,7 @@ def test_structure(name: str, shape: Any, distortion: str) -> None:
     if has_transformer:
         assert next(iter(model)) is model.transformer
     pools = [m for m in model if isinstance(m, AvgPool2d)]
-    assert len(pools) == (has_transformer and distortion == "RTS")  # as the paper: after it
+    assert len(pools) == (has_transformer and distortion in ("RTS", "TC"))  # the paper: after it
     if name.endswith("cnn"):
         assert [m.ceil_mode for m in model if isinstance(m, MaxPool2d)] == [True, True]
     x = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
@@ -107,43 +152,53 @@ def test_structure(name: str, shape: Any, distortion: str) -> None:
 
 @pytest.mark.parametrize("name", models.NAMES)
 @pytest.mark.parametrize("shape", [(1, 28, 35), (3, 31, 28), (2, 42, 60)])
-@pytest.mark.parametrize("distortion", ["none", "R"])
-def test_other_inputs_and_classes(name: str, shape: Any, distortion: str) -> None:
+@pytest.mark.parametrize("distortion", ["none", "E"])
+@pytest.mark.parametrize("transform", ["attention", "flow"])
+def test_other_inputs_and_classes(name: str, shape: Any, distortion: str, transform: str) -> None:
     model = models.build(
         name,
         input_shape=shape,
         n_classes=7,
         filters=64,
         distortion=distortion,
-        transform="attention",
+        transform=transform,
     )
     logits, backward = model(np.ones((2, *shape), np.float32))
     assert logits.shape == (2, 7)
     assert backward(logits).shape == (2, *shape)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("name", "shape", "distortion"), CELLS[2:])
-@pytest.mark.parametrize("transform", ["affine", "attention"])
+@pytest.mark.parametrize("name", models.NAMES[:2])
+def test_no_transformer_where_none_is_meant(name: str) -> None:
+    assert models.build(name).transformer is None
+
+
+@pytest.mark.parametrize("transform", FAMILIES)
+@pytest.mark.parametrize(("shape", "distortion"), COLUMNS)
+@pytest.mark.parametrize("name", models.NAMES[2:])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_starts_at_identity(
     name: str, shape: Any, distortion: str, transform: str, dtype: Any
 ) -> None:
-    if not name.startswith("st-"):
-        assert models.build(name, input_shape=shape, distortion=distortion).transformer is None
-        return
+    filters = 100 if transform == "flow" else WIDE  # 7,200 numbers make a large regression layer
     model = models.build(
-        name, input_shape=shape, distortion=distortion, transform=transform, dtype=dtype, filters=40
+        name,
+        input_shape=shape,
+        distortion=distortion,
+        transform=transform,
+        dtype=dtype,
+        filters=filters,
     )
     st = model.transformer
     assert st is not None
     U = np.random.default_rng(1).random((5, *shape)).astype(dtype)
-    assert_equal(st.theta(U), np.stack([st.transform.identity] * 5))
+    assert_equal(st.theta(U), np.stack([st.transform.identity] * 5).astype(dtype))
     assert_equal(st(U)[0], U)
 
 
 def test_seed_and_dtype() -> None:
     def weights(**options: Any) -> list[np.ndarray]:
-        return [p.data for p in models.build("st-cnn", filters=40, **options).parameters()]
+        return [p.data for p in models.build("st-cnn", filters=WIDE, **options).parameters()]
 
     for a, b in zip(weights(seed=3), weights(seed=3), strict=True):
         assert_equal(a, b)
@@ -160,7 +215,7 @@ def test_seed_and_dtype() -> None:
 
 @pytest.mark.parametrize(("name", "shape", "distortion"), CELLS)
 def test_empty_batch(name: str, shape: Any, distortion: str) -> None:
-    model = models.build(name, input_shape=shape, distortion=distortion, filters=40)
+    model = models.build(name, input_shape=shape, distortion=distortion, filters=WIDE)
     logits, backward = model(np.zeros((0, *shape), np.float32))
     assert logits.shape == (0, 10)
     dx = backward(logits)
@@ -173,7 +228,7 @@ def test_empty_batch(name: str, shape: Any, distortion: str) -> None:
 def test_without_dx_and_twice(name: str, shape: Any, distortion: str) -> None:
     """Images need no gradient, parameters do; and two live pullbacks do not disturb each other."""
     model = models.build(
-        name, input_shape=shape, distortion=distortion, filters=40, dtype=np.float64
+        name, input_shape=shape, distortion=distortion, filters=WIDE, dtype=np.float64
     )
     off_identity(model)
     rng = np.random.default_rng(0)
@@ -213,7 +268,7 @@ def test_summary_shows_layers_shapes_and_parameters() -> None:
     positions = [first_words.index(name) for name in order]
     assert positions == sorted(positions)
     for name in models.NAMES:
-        small = models.build(name, filters=40)
+        small = models.build(name, filters=WIDE)
         own = [line for line in models.summary(small).splitlines()[1:-1]]
         counted = [int(line.split()[-1].replace(",", "")) for line in own if len(line.split()) == 4]
         assert sum(counted) == small.n_parameters()
@@ -249,7 +304,7 @@ def torch_logits(model: models.Model, x: Any, w: dict[str, Any], distortion: str
             theta = torch.stack([s, zero, tx, zero, s, ty], 1)
         grid = F.affine_grid(theta.reshape(-1, 2, 3), list(x.shape), align_corners=True)
         x = F.grid_sample(x, grid, align_corners=True)
-        if distortion == "RTS":
+        if distortion in ("RTS", "TC"):
             x = F.avg_pool2d(x, 2)
     if model.name.endswith("fcn"):
         h = F.relu(dense(x.flatten(1), "hidden1"))
@@ -265,7 +320,7 @@ def torch_logits(model: models.Model, x: Any, w: dict[str, Any], distortion: str
 def test_against_torch(name: str, shape: Any, distortion: str, transform: str) -> None:
     torch = pytest.importorskip("torch")
     model = models.build(
-        name, input_shape=shape, distortion=distortion, transform=transform, filters=32,
+        name, input_shape=shape, distortion=distortion, transform=transform, filters=WIDE,
         dtype=np.float64, seed=2,
     )  # fmt: skip
     off_identity(model, seed=1)

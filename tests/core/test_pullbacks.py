@@ -193,13 +193,19 @@ def test_upstream_gradients_are_checked(xp: Any, op: Operation) -> None:
     for wrong in wrong_shapes:
         if wrong == shape:
             continue
-        with pytest.raises(ValueError, match=r"d(y|V|grid): expected shape \(.*\), got \("):
+        with pytest.raises(
+            ValueError, match=r"d(y|V|A|grid|theta|inverse): expected shape \(.*\), got \("
+        ):
             backward(xp.zeros(wrong))
     for dtype in (np.int64, bool, np.complex128):
-        with pytest.raises(TypeError, match=r"d(y|V|grid): expected a floating-point dtype, got"):
+        with pytest.raises(
+            TypeError, match=r"d(y|V|A|grid|theta|inverse): expected a floating-point dtype, got"
+        ):
             backward(xp.zeros(shape, dtype))
     for no_array in (1.0, None, [1.0, 2.0], np.float64(1.0)):
-        with pytest.raises(TypeError, match=r"d(y|V|grid): expected a NumPy or CuPy array, got"):
+        with pytest.raises(
+            TypeError, match=r"d(y|V|A|grid|theta|inverse): expected a NumPy or CuPy array, got"
+        ):
             backward(no_array)
 
 

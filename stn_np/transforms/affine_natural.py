@@ -1,0 +1,84 @@
+"""The affine family by its factors: angle, scales, shear and translation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stn_np.backend import Array, Backward, array_module
+from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.transforms.affine import MatrixFamily
+from stn_np.transforms.log_scale import scale_of_log
+from stn_np.transforms.similarity import proportion
+
+
+class AffineNatural(MatrixFamily):
+    """The affine family as theta = (angle, log s_x, log s_y, shear, t_x, t_y).
+
+    It has all affine maps that do not mirror, each once but for full turns, and its identity is all
+    zeros. Called as ``grid, backward = AffineNatural()(theta, (H, W))`` with theta (N, 6); see
+    `affine_grid`.
+
+    Parameters
+    ----------
+    in_shape : tuple of int, optional
+        (H, W) of the images that are read, in pixels; see `Similarity`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If in_shape is no pair of positive whole numbers.
+
+    Notes
+    -----
+    **Convention.** Target points are first scaled, then sheared, turned and shifted. Scales, shear
+    and angle are those that one sees in pixels: with c, s = cos, sin of the angle the linear map is
+    [[c, -s], [s, c]] [[1, shear], [0, 1]] diag(s_x, s_y) there, and in coordinates that run over
+    [-1, 1] its upper right entry is multiplied by h/w and the lower left one by w/h. h and w are
+    H - 1 and W - 1 with aligned corners, else H and W. The shifts are in normalised units.
+    """
+
+    name = "affine-natural"
+    n_params = 6
+    identity = np.zeros(6)
+    identity.flags.writeable = False  # all share it
+
+    def __init__(self, in_shape: tuple[int, int] | None = None) -> None:
+        self.in_shape = None if in_shape is None else check_size_pair("in_shape", in_shape)
+
+    def matrix(
+        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, 6) to A (N, 2, 3); backward(dA) returns dtheta (N, 6)."""
+        xp = array_module(theta=theta)
+        check_array("theta", theta, ("N", self.n_params))
+        h_over_w = proportion(self.in_shape, out_shape, align_corners)
+        dtype = np.promote_types(theta.dtype, np.float32)
+        angle, shear = theta[:, 0].astype(dtype), theta[:, 3].astype(dtype)
+        sx, sy = scale_of_log(xp, theta[:, 1]), scale_of_log(xp, theta[:, 2])
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity, as in affine_grid
+            cos, sin = xp.cos(angle), xp.sin(angle)
+            a, b = sx * cos, sy * (shear * cos - sin)
+            c, d = sx * sin, sy * (shear * sin + cos)
+            A = xp.empty((theta.shape[0], 2, 3), dtype)
+            A[:, 0, 0], A[:, 0, 1] = a, b * h_over_w
+            A[:, 1, 0], A[:, 1, 1] = c / h_over_w, d
+        A[:, :, 2] = theta[:, 4:]
+
+        def backward(dA: Array) -> Array:
+            check_gradient("dA", dA, A)
+            da, db, dc, dd = (
+                dA[:, 0, 0],
+                dA[:, 0, 1] * h_over_w,
+                dA[:, 1, 0] / h_over_w,
+                dA[:, 1, 1],
+            )
+            dtheta = xp.empty(theta.shape, theta.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                dtheta[:, 0] = a * dc - c * da + b * dd - d * db  # (a, c) turns towards (-c, a)
+                dtheta[:, 1] = a * da + c * dc
+                dtheta[:, 2] = b * db + d * dd
+                dtheta[:, 3] = sy * (cos * db + sin * dd)
+            dtheta[:, 4:] = dA[:, :, 2]
+            return dtheta  # type: ignore[no-any-return]
+
+        return A, backward

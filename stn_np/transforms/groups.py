@@ -1,0 +1,164 @@
+"""Composing and inverting maps: what the families share that are groups.
+
+**Convention.** ``compose(outer, inner)`` is T_outer(T_inner(t)): the inner map is applied to the
+target points first. Since maps go from target to source, an image warped by `outer` and then by
+`inner` is the image warped by ``compose(outer, inner)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from stn_np.backend import Array, Backward, array_module
+from stn_np.checks import check_array, check_gradient, check_same_dtype
+
+#: The pullback of a composition: takes dtheta, returns (douter, dinner).
+PairBackward: TypeAlias = Callable[[Array], tuple[Array, Array]]
+
+
+def check_pair(outer: Array, inner: Array, n_params: int) -> Any:
+    """Two arrays (N, n_params) of one dtype are expected; returns their library."""
+    xp = array_module(outer=outer, inner=inner)
+    check_array("outer", outer, ("N", n_params))
+    check_array("inner", inner, outer.shape)
+    check_same_dtype(outer=outer, inner=inner)
+    return xp
+
+
+def refuse(bad: Array, expected: str, what: str, values: Array) -> None:
+    """Raise a ValueError that names the first image of the batch for which `bad` (N,) holds."""
+    if bool(bad.any()):
+        n = int(bad.argmax())
+        raise ValueError(
+            f"{expected}, got {what} {float(values[n]):.3g} for image {n} of the batch"
+        )
+
+
+def check_scales(s: Array) -> None:
+    """Scales (N,) that can be inverted are expected: neither 0 nor infinite nor NaN."""
+    invertible = (abs(s) >= np.finfo(s.dtype).tiny) & (abs(s) < np.inf)
+    refuse(~invertible, "theta: expected maps that can be inverted", "scale", s)
+
+
+def product(A: Array, B: Array) -> tuple[Array, PairBackward]:
+    """Matrix products AB of (N, k, k) each; backward(dC) returns (dA, dB)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # as in the grid: the sampler knows infinity
+        C = A @ B
+
+    def backward(dC: Array) -> tuple[Array, Array]:
+        return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
+
+    return C, backward
+
+
+def inverse_matrix(A: Array) -> tuple[Array, Backward]:
+    """Inverses X of the matrices A (N, k, k); backward(dX) returns dA.
+
+    Raises
+    ------
+    ValueError
+        For a matrix that is singular, or cannot be told from a singular one in its precision.
+    """
+    xp, expected = array_module(A=A), "theta: expected maps that can be inverted"
+    with np.errstate(all="ignore"):
+        determinant = xp.linalg.det(A)
+        refuse(~(abs(determinant) > 0), expected, "determinant", determinant)  # NaN as well
+        X = xp.linalg.inv(A)
+        # Skeel's condition number. It does not mind rows of different size, as translations make.
+        condition = (abs(X) @ abs(A)).sum(axis=2).max(axis=1)
+    lost = ~(condition < 1 / np.finfo(A.dtype).eps)
+    refuse(lost, expected, "determinant", determinant)
+
+    def backward(dX: Array) -> Array:
+        Xt = X.swapaxes(1, 2)
+        dA: Array = -Xt @ dX @ Xt  # from AX = 1: dA X + A dX = 0
+        return dA
+
+    return X, backward
+
+
+class MatrixGroup:
+    """Families whose theta is the head of a square matrix, row by row; the rest is the identity's.
+
+    The matrix acts on homogeneous coordinates, and is meant up to a factor.
+
+    Attributes
+    ----------
+    n_params, n_rows : int
+        How many numbers theta has, and how many rows the matrix.
+    """
+
+    n_params: int
+    n_rows: int
+
+    def compose(
+        self,
+        outer: Array,
+        inner: Array,
+        *,
+        out_shape: tuple[int, int] | None = None,
+        align_corners: bool = True,
+    ) -> tuple[Array, PairBackward]:
+        """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
+        check_pair(outer, inner, self.n_params)
+        C, product_backward = product(self._square(outer), self._square(inner))
+        theta, head_backward = self._head(C, outer.dtype)
+
+        def backward(dtheta: Array) -> tuple[Array, Array]:
+            check_gradient("dtheta", dtheta, theta)
+            douter, dinner = product_backward(head_backward(dtheta))
+            return self._flat_head(douter, outer.dtype), self._flat_head(dinner, inner.dtype)
+
+        return theta, backward
+
+    def inverse(
+        self,
+        theta: Array,
+        *,
+        out_shape: tuple[int, int] | None = None,
+        align_corners: bool = True,
+    ) -> tuple[Array, Backward]:
+        """The theta of the inverse map; see `stn_np.transforms.Group`."""
+        array_module(theta=theta)
+        check_array("theta", theta, ("N", self.n_params))
+        X, inverse_backward = inverse_matrix(self._square(theta))
+        inverse, head_backward = self._head(X, theta.dtype)
+
+        def backward(dinverse: Array) -> Array:
+            check_gradient("dinverse", dinverse, inverse)
+            return self._flat_head(inverse_backward(head_backward(dinverse)), theta.dtype)
+
+        return inverse, backward
+
+    def _square(self, theta: Array) -> Array:
+        """Theta (N, n_params) to matrices (N, n_rows, n_rows)."""
+        xp, k = array_module(theta=theta), self.n_rows
+        H = xp.empty((theta.shape[0], k * k), np.promote_types(theta.dtype, np.float32))
+        H[:, : self.n_params] = theta
+        H[:, self.n_params :] = xp.eye(k).ravel()[self.n_params :]
+        return H.reshape(-1, k, k)  # type: ignore[no-any-return]
+
+    def _flat_head(self, H: Array, dtype: Any) -> Array:
+        """The first n_params entries of each matrix."""
+        return H.reshape(H.shape[0], self.n_rows**2)[:, : self.n_params].astype(dtype)
+
+    def _head(self, H: Array, dtype: Any) -> tuple[Array, Backward]:
+        """Matrices to theta, with the factor that makes the last entry 1; backward returns dH."""
+        xp, last = array_module(H=H), H[:, -1, -1]
+        # The last row is 1 for the middle of the target if that lies in front of the horizon.
+        least = np.finfo(H.dtype).eps * abs(H[:, -1]).max(axis=1)
+        expected = "theta: expected the middle of the target in front of the horizon"
+        refuse(~(last > least), expected, "last entry", last)
+        T = H / last[:, None, None]
+
+        def backward(dtheta: Array) -> Array:
+            dT = xp.zeros((H.shape[0], self.n_rows**2), H.dtype)
+            dT[:, : self.n_params] = dtheta
+            dH = dT.reshape(H.shape) / last[:, None, None]
+            dH[:, -1, -1] = -(dH * T).sum(axis=(1, 2))  # every entry was divided by the last
+            return dH  # type: ignore[no-any-return]
+
+        return self._flat_head(T, dtype), backward

@@ -1,0 +1,124 @@
+"""The logarithm of the scale in the scale's place: no scale is zero, and the identity is zeros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import Array, Backward, array_module
+from stn_np.checks import check_array, check_gradient
+from stn_np.transforms.affine import MatrixFamily
+from stn_np.transforms.attention import Attention
+from stn_np.transforms.groups import PairBackward, check_pair
+from stn_np.transforms.similarity import Similarity
+
+
+def scale_of_log(xp: Any, log_s: Array) -> Array:
+    """e^log_s, float32 at least. Beyond e^40 and e^-40 it stays: so products of two are finite."""
+    dtype = np.promote_types(log_s.dtype, np.float32)
+    return xp.exp(xp.clip(log_s.astype(dtype), -40, 40))  # type: ignore[no-any-return]
+
+
+class LogScale(MatrixFamily):
+    """A family with log s in the place of its scale s; its identity is all zeros.
+
+    ``LogScale(Attention())`` has theta = (log s, t_x, t_y), ``LogScale(Similarity())`` has
+    (angle, log s, t_x, t_y). Equal steps of log s zoom by equal factors, in or out.
+
+    Parameters
+    ----------
+    family : Attention or Similarity
+        The family with the plain scale.
+    """
+
+    def __init__(self, family: Attention | Similarity) -> None:
+        self.family = family
+        self.name = f"{family.name}-log"
+        self.n_params = family.n_params
+        self.identity = np.zeros(family.n_params)
+        self.identity.flags.writeable = False  # as the other families'
+
+    def matrix(
+        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, n_params) to A (N, 2, 3); backward(dA) returns dtheta (N, n_params)."""
+        plain, plain_backward = self._plain("theta", theta)
+        A, matrix_backward = self.family.matrix(plain, out_shape, align_corners=align_corners)
+
+        def backward(dA: Array) -> Array:
+            return plain_backward(matrix_backward(dA))
+
+        return A, backward
+
+    def compose(
+        self,
+        outer: Array,
+        inner: Array,
+        *,
+        out_shape: tuple[int, int] | None = None,
+        align_corners: bool = True,
+    ) -> tuple[Array, PairBackward]:
+        """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
+        check_pair(outer, inner, self.n_params)
+        c = self.family.scale_column
+        plain_outer, outer_backward = self._plain("outer", outer)
+        plain_inner, inner_backward = self._plain("inner", inner)
+        C, compose_backward = self.family.compose(
+            plain_outer, plain_inner, out_shape=out_shape, align_corners=align_corners
+        )
+        theta = C.astype(outer.dtype)
+        theta[:, c] = outer[:, c] + inner[:, c]  # log(s_o s_i)
+
+        def backward(dtheta: Array) -> tuple[Array, Array]:
+            check_gradient("dtheta", dtheta, theta)
+            dC = dtheta.astype(C.dtype)
+            dC[:, c] = 0  # that sum is on its own
+            dplain_outer, dplain_inner = compose_backward(dC)
+            douter, dinner = outer_backward(dplain_outer), inner_backward(dplain_inner)
+            douter[:, c] += dtheta[:, c]
+            dinner[:, c] += dtheta[:, c]
+            return douter, dinner
+
+        return theta, backward
+
+    def inverse(
+        self,
+        theta: Array,
+        *,
+        out_shape: tuple[int, int] | None = None,
+        align_corners: bool = True,
+    ) -> tuple[Array, Backward]:
+        """The theta of the inverse map; see `stn_np.transforms.Group`."""
+        c = self.family.scale_column
+        plain, plain_backward = self._plain("theta", theta)
+        X, inverse_backward = self.family.inverse(
+            plain, out_shape=out_shape, align_corners=align_corners
+        )
+        inverse = X.astype(theta.dtype)
+        inverse[:, c] = -theta[:, c]  # log(1/s)
+
+        def backward(dinverse: Array) -> Array:
+            check_gradient("dinverse", dinverse, inverse)
+            dX = dinverse.astype(X.dtype)
+            dX[:, c] = 0
+            dtheta = plain_backward(inverse_backward(dX))
+            dtheta[:, c] -= dinverse[:, c]
+            return dtheta
+
+        return inverse, backward
+
+    def _plain(self, name: str, theta: Array) -> tuple[Array, Backward]:
+        """Theta with s for log s, float32 at least; backward(dplain) returns dtheta."""
+        xp, c = array_module(**{name: theta}), self.family.scale_column
+        check_array(name, theta, ("N", self.n_params))
+        s = scale_of_log(xp, theta[:, c])
+        plain = theta.astype(s.dtype)
+        plain[:, c] = s
+
+        def backward(dplain: Array) -> Array:
+            dtheta = dplain.astype(theta.dtype)
+            dtheta[:, c] = s * dplain[:, c]
+            return dtheta
+
+        return plain, backward

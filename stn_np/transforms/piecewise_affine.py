@@ -1,0 +1,63 @@
+"""The piecewise affine warp: a net of triangles, each with an affine map of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stn_np.checks import check_size
+from stn_np.transforms.control_points import ControlPointTransform, regular_grid
+
+
+class PiecewiseAffine(ControlPointTransform):
+    """Piecewise affine maps: theta is where each control point is read from, 2 k^2 numbers.
+
+    Called as ``grid, backward = PiecewiseAffine()(theta, (H, W))`` with theta (N, 2 k^2). A control
+    point moves the triangles round it and nothing else, in contrast to `ThinPlateSpline`.
+
+    Parameters
+    ----------
+    k : int
+        The control points are a regular grid of k x k over [-1, 1]; at least 2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If k is no whole number, or below 2.
+
+    Notes
+    -----
+    Each cell of the control grid is cut in two from its top left to its bottom right corner. In a
+    triangle s(t) is the mean of the three corners' thetas, weighted by the barycentric coordinates
+    of t: affine in t, and continuous, because on an edge only its two ends count. The slope of
+    s(t) jumps there.
+
+    **Convention.** The triangles lie in the *target*; theta is the *source* position of their
+    corners, as (x, y) in normalised coordinates, point after point, row after row. -1 and +1 are
+    what the corner rule of the call says.
+
+    Source: named in section 3.2 of Jaderberg et al. 2015, without a formula; the triangles are
+    ours.
+    """
+
+    name = "piecewise-affine"
+
+    def __init__(self, k: int = 4) -> None:
+        check_size("k", k, minimum=2)
+        self.k = int(k)
+        super().__init__(regular_grid(self.k))
+
+    def weights(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Phi (k^2, P) at target points (P, 2): barycentric coordinates, three a point."""
+        position = (points + 1) / 2 * (self.k - 1)  # in cells
+        cell = np.clip(np.floor(position), 0, self.k - 2)  # +1 belongs to the last cell
+        u, v = (position - cell).T
+        top_left = (cell @ [1, self.k]).astype(np.int64)
+        Phi, i = np.zeros((self.k**2, len(points))), np.arange(len(points))
+        Phi[top_left, i] = 1 - np.maximum(u, v)
+        Phi[top_left + 1, i] = np.maximum(u - v, 0)  # top right, of the upper triangle (u >= v)
+        Phi[top_left + self.k, i] = np.maximum(v - u, 0)  # bottom left, of the lower triangle
+        Phi[top_left + self.k + 1, i] = np.minimum(u, v)
+        return Phi

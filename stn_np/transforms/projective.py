@@ -1,0 +1,94 @@
+"""The projective grid generator: eight numbers, and a horizon that may not be crossed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import Array, Backward, array_module
+from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.transforms.groups import MatrixGroup
+from stn_np.transforms.target_grid import homogeneous_grid
+
+#: A point is in front of the horizon if h_3 p is more than this; it is 1 in the target's middle.
+LEAST_DEPTH = 2.0**-10
+
+#: Where the other points are read: to the left of and above every image.
+OUTSIDE = -1e6
+
+#: Numerators from here on count as lost too: divided by the least depth, still finite in float32.
+LARGEST = 1e30
+
+
+class Projective(MatrixGroup):
+    """The projective family: theta is H = [h_1; h_2; h_3], row by row, without its last entry, 1.
+
+    A target point p = (x_t, y_t, 1) is read at (h_1 p / h_3 p, h_2 p / h_3 p). Called as
+    ``grid, backward = Projective()(theta, (H, W))`` with theta (N, 8).
+
+    Notes
+    -----
+    **Convention.** Rows of H are in the order (x, y, 1), and so are its columns. Else as in
+    `stn_np.affine_grid`, which is the case theta[6] = theta[7] = 0.
+
+    The horizon is the line h_3 p = 0. Towards it the source coordinates grow beyond all bounds, and
+    behind it they come back upside down from the other side. So points with h_3 p <= 1/1024 get the
+    coordinates (-1e6, -1e6), which samplers read as padding, and pass no gradient. So do points
+    whose coordinates are NaN or too large for float32. The gradient is finite everywhere, and grows
+    as 1/(h_3 p)^2.
+    """
+
+    name = "projective"
+    n_params = 8
+    n_rows = 3
+    identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    identity.flags.writeable = False  # all share it
+
+    def __call__(
+        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, 8) to grid (N, H', W', 2); backward(dgrid) returns dtheta (N, 8)."""
+        xp = array_module(theta=theta)
+        check_array("theta", theta, ("N", self.n_params))
+        H, W = check_size_pair("out_shape", out_shape)
+        N, P, dtype = theta.shape[0], H * W, np.promote_types(theta.dtype, np.float32)
+        G = homogeneous_grid(xp, (H, W), align_corners=align_corners, dtype=dtype)
+
+        with np.errstate(all="ignore"):  # what is no number here is replaced below
+            h = self._square(theta)
+            w = h[:, 2] @ G
+            s = (h[:, :2].reshape(2 * N, 3) @ G).reshape(N, 2, P)
+            # It saves time to see that no point can be lost; but a GPU would have to be waited for.
+            lost = _lost(xp, s, w) if xp is not np or _may_lose(xp, theta) else None
+            if lost is not None:
+                xp.copyto(w, np.inf, where=lost)  # nothing flows back through 1/inf
+            s /= w[:, None]
+            if lost is not None:
+                xp.copyto(s, OUTSIDE, where=lost[:, None])
+        grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
+
+        def backward(dgrid: Array) -> Array:
+            check_gradient("dgrid", dgrid, grid)
+            ds = dgrid.transpose(0, 3, 1, 2).reshape(N, 2, P).astype(dtype, copy=False)
+            ds = ds / w[:, None]  # quotient rule: s = n/w has dn = ds/w and dw = -s ds/w
+            dh = xp.empty((N, 9), dtype)
+            dh[:, 0:3], dh[:, 3:6] = ds[:, 0] @ G.T, ds[:, 1] @ G.T
+            dh[:, 6:9] = xp.einsum("ncp,ncp->np", ds, s) @ -G.T
+            return dh[:, :8].astype(theta.dtype)  # type: ignore[no-any-return]
+
+        return grid, backward
+
+
+def _may_lose(xp: Any, theta: Array) -> bool:
+    """Whether some point might be. |x| and |y| are at most 1, so h_3 p >= 1 - |h_31| - |h_32|."""
+    size = xp.abs(theta)
+    in_front = (size[:, 6] + size[:, 7] < 1 - LEAST_DEPTH).all()
+    return not (bool(in_front) and bool((size < LARGEST / 4).all()))
+
+
+def _lost(xp: Any, numerators: Array, w: Array) -> Array:
+    """Where (N, P) a point is not in front of the horizon, or its numerators are not usable."""
+    usable = (xp.abs(numerators) < LARGEST).all(axis=1)  # no comparison with NaN holds
+    usable &= w > LEAST_DEPTH
+    return ~usable  # type: ignore[no-any-return]

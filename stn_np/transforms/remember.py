@@ -1,0 +1,20 @@
+"""Arrays that depend on constants only, kept from one call to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+
+def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:
+    """Return cache[key]; make it first if it is not there.
+
+    The sizes and dtypes that one program uses are few. Where they are not, the cache starts afresh
+    rather than grow without bound.
+    """
+    value = cache.get(key)
+    if value is None:
+        if len(cache) >= 8:
+            cache.clear()
+        value = cache[key] = make()
+    return value

@@ -1,0 +1,108 @@
+"""The thin plate spline: the smoothest warp that takes control points where theta says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stn_np.backend import Array, to_numpy
+from stn_np.checks import check_array, check_scalar, check_size
+from stn_np.transforms.control_points import ControlPointTransform, regular_grid
+
+#: Rounding grows by this factor at most: to 1e-6 in float64.
+MAX_CONDITION = 1e10
+
+
+class ThinPlateSpline(ControlPointTransform):
+    """Thin plate splines: theta is where each control point is read from, 2 K numbers.
+
+    Called as ``grid, backward = ThinPlateSpline()(theta, (H, W))`` with theta (N, 2 K). Each
+    coordinate of the source point is the height of a thin metal plate held at the control points.
+
+    Parameters
+    ----------
+    control_points : int or Array
+        A whole number k: the regular grid of k x k points over [-1, 1]. The paper has 4, so 16
+        points and 32 numbers. Or an array (K, 2) of target positions (x, y).
+    regularisation : float
+        lambda >= 0. At 0 the warp takes each control point exactly to its theta. Above, the points
+        are springs, s(c_k) = theta_k - lambda w_k: the warp bends less, and tends to the affine
+        map of least squares. Affine maps, the identity among them, stay exact.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If control_points has another shape or numbers that are not finite, if regularisation is
+        negative, or if the points do not determine the spline: fewer than 3, all on one line, or
+        two in one place. The message gives the condition number of the system.
+
+    Notes
+    -----
+    For each coordinate, with phi(r) = r^2 log r^2 and phi(0) = 0,
+
+        s(t) = a_0 + a_1 x + a_2 y + sum_k w_k phi(|t - c_k|),
+        s(c_k) + lambda w_k = theta_k,  sum_k w_k = 0,  sum_k w_k c_k = 0.
+
+    These K + 3 equations depend on theta in their right side only. They are solved once, in the
+    constructor, for a unit displacement of each control point; the result at the pixels are the
+    weights Phi of `ControlPointTransform`, which are kept for the last few output sizes.
+
+    **Convention.** The control points lie in the *target*; theta is the *source* position, as
+    (x, y) in normalised coordinates, point after point, those of a regular grid row after row.
+    -1 and +1 are what the corner rule of the call says.
+
+    Source: F. L. Bookstein, Principal warps, IEEE PAMI 11(6), 1989. SciPy's `RBFInterpolator` has
+    r^2 log r for phi, half of ours, so that its smoothing is half of our lambda.
+    """
+
+    name = "tps"
+
+    def __init__(self, control_points: int | Array = 4, *, regularisation: float = 0.0) -> None:
+        super().__init__(_as_points(control_points))
+        check_scalar("regularisation", regularisation)
+        if not 0 <= regularisation < np.inf:
+            raise ValueError(f"regularisation: expected at least 0, got {regularisation!r}")
+        self.regularisation = regularisation
+        c, K = self.control_points, len(self.control_points)
+        # a_0, a_1, a_2 in units that keep the system well scaled where lambda is large.
+        self._scale = 1.0 + regularisation
+        P = self._scale * np.column_stack([np.ones(K), c])
+        with np.errstate(over="ignore", invalid="ignore"):  # then L is not finite
+            bending = _radial(c, c) + regularisation * np.eye(K)
+        L = np.block([[bending, P], [P.T, np.zeros((3, 3))]])
+        condition = np.linalg.cond(L) if np.isfinite(L).all() else np.inf
+        if not condition <= MAX_CONDITION:
+            raise ValueError(
+                "control_points: expected at least 3 distinct points that are not all on one line, "
+                f"got a system with condition number {condition:.1e}"
+            )
+        # w and a for a unit displacement of each control point: (K + 3, K)
+        self._responses = np.linalg.solve(L, np.eye(K + 3, K))
+
+    def weights(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Phi (K, P) at target points (P, 2): the spline of each unit displacement there."""
+        affine = self._scale * np.column_stack([np.ones(len(points)), points])
+        features = np.concatenate([_radial(self.control_points, points), affine.T])
+        return self._responses.T @ features  # type: ignore[no-any-return]
+
+
+def _radial(c: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+    """phi(|t_j - c_k|) = r^2 log r^2, for all pairs: (K, P)."""
+    r2 = ((c[:, None] - t) ** 2).sum(axis=-1)
+    return r2 * np.log(np.where(r2 > 0, r2, 1.0))  # type: ignore[no-any-return]
+
+
+def _as_points(control_points: int | Array) -> NDArray[Any]:
+    """The control points as an array (K, 2), checked."""
+    if isinstance(control_points, int | np.integer):
+        check_size("control_points", control_points, minimum=2)
+        return regular_grid(int(control_points))
+    check_array("control_points", control_points, ("K", 2))
+    points = to_numpy(control_points)
+    if not np.isfinite(points).all():
+        raise ValueError("control_points: expected finite numbers, got NaN or infinity")
+    return points

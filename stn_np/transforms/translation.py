@@ -1,0 +1,75 @@
+"""The translation grid generator."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stn_np.backend import Array, Backward, array_module
+from stn_np.checks import check_array, check_gradient
+from stn_np.transforms.affine import MatrixFamily
+from stn_np.transforms.groups import PairBackward, check_pair
+
+
+class Translation(MatrixFamily):
+    """The family of shifts: theta = (t_x, t_y) stands for [[1, 0, t_x], [0, 1, t_y]].
+
+    Shifts are in normalised units: half an image is 1. Called as
+    ``grid, backward = Translation()(theta, (H, W))`` with theta (N, 2); see `affine_grid`.
+    """
+
+    name = "translation"
+    n_params = 2
+    identity = np.zeros(2)
+    identity.flags.writeable = False  # all share it
+
+    def matrix(
+        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, 2) to A (N, 2, 3); backward(dA) returns dtheta (N, 2)."""
+        xp = array_module(theta=theta)
+        check_array("theta", theta, ("N", self.n_params))
+        A = xp.zeros((theta.shape[0], 2, 3), np.promote_types(theta.dtype, np.float32))
+        A[:, 0, 0] = A[:, 1, 1] = 1
+        A[:, :, 2] = theta
+
+        def backward(dA: Array) -> Array:
+            check_gradient("dA", dA, A)
+            return dA[:, :, 2].astype(theta.dtype)
+
+        return A, backward
+
+    def compose(
+        self,
+        outer: Array,
+        inner: Array,
+        *,
+        out_shape: tuple[int, int] | None = None,
+        align_corners: bool = True,
+    ) -> tuple[Array, PairBackward]:
+        """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
+        check_pair(outer, inner, self.n_params)
+        theta = outer + inner
+
+        def backward(dtheta: Array) -> tuple[Array, Array]:
+            check_gradient("dtheta", dtheta, theta)
+            return dtheta.astype(outer.dtype), dtheta.astype(inner.dtype)
+
+        return theta, backward
+
+    def inverse(
+        self,
+        theta: Array,
+        *,
+        out_shape: tuple[int, int] | None = None,
+        align_corners: bool = True,
+    ) -> tuple[Array, Backward]:
+        """The theta of the inverse map; see `stn_np.transforms.Group`."""
+        array_module(theta=theta)
+        check_array("theta", theta, ("N", self.n_params))
+        inverse = -theta
+
+        def backward(dinverse: Array) -> Array:
+            check_gradient("dinverse", dinverse, inverse)
+            return -dinverse.astype(theta.dtype)
+
+        return inverse, backward

@@ -1,0 +1,278 @@
+"""Arguments that the samplers refuse, and coordinates that they survive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import (
+    CORNERS,
+    EVERY_PADDING,
+    KERNELS,
+    assert_equal,
+    grid_of,
+    padded,
+    sampled,
+)
+
+import stn_np
+from stn_np.backend import to_numpy
+from stn_np.sampling.kernels import CUBIC, LINEAR, Kernel, area, gaussian, lanczos, reduction
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+IMAGES, GRID = np.ones((2, 3, 4, 5)), np.zeros((2, 3, 4, 2))
+VOLUMES, GRID_3D = np.ones((2, 3, 4, 5, 6)), np.zeros((2, 2, 3, 4, 3))
+NAN, INF = float("nan"), float("inf")
+REFUSED = (TypeError, ValueError)
+
+every_kernel = pytest.mark.parametrize(
+    "mode", [pytest.param(mode, id=name) for name, (mode, _) in KERNELS.items()]
+)
+
+
+# -------------------------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("bicubc", ".*got 'bicubc'; did you mean 'bicubic'"),
+     ("trilinear", ".*got 'trilinear'; did you mean 'bilinear'"),
+     ("neares", ".*did you mean 'nearest'"),
+     ("xyz", "expected one of 'nearest', 'bilinear', 'bicubic', got 'xyz'$"),
+     ("", "expected one of"), (None, "expected"), (3, "expected"), (["nearest"], "expected"),
+     (LINEAR.k, "expected"), ((), "expected 2 kernels"), ((CUBIC,), "expected 2 kernels"),
+     ((CUBIC,) * 3, "expected 2 kernels"), (("nearest", "nearest"), "expected 2 kernels"),
+     ((CUBIC, None), "expected 2 kernels"), ([CUBIC, CUBIC], "expected")],
+)  # fmt: skip
+def test_unknown_modes(mode: Any, message: str) -> None:
+    with pytest.raises(REFUSED, match=rf"^mode: {message}"):
+        stn_np.grid_sample(IMAGES, GRID, mode=mode)
+
+
+def test_volumes_need_three_kernels() -> None:
+    with pytest.raises(REFUSED, match=r"^mode: expected 3 kernels \(x, y, z\)"):
+        stn_np.grid_sample(VOLUMES, GRID_3D, mode=(CUBIC, CUBIC))
+
+
+@pytest.mark.parametrize(
+    ("padding", "message"),
+    [("wrapped", ".*did you mean 'wrap'"), ("zero", ".*did you mean 'zeros'"),
+     ("const", ".*did you mean 'constant'"), ("reflect", ".*did you mean 'reflection'"),
+     ("xyz", ".*got 'xyz'$"), (None, "expected one of"), (0, "expected one of")],
+)  # fmt: skip
+def test_unknown_paddings(padding: Any, message: str) -> None:
+    for mode in ("bilinear", CUBIC):
+        with pytest.raises(ValueError, match=f"^padding_mode: {message}"):
+            stn_np.grid_sample(IMAGES, GRID, mode=mode, padding_mode=padding)
+
+
+@pytest.mark.parametrize("value", ["1", None, [1.0], (1,), np.ones(1), np.ones(2), 1j, NAN, INF])
+def test_a_padding_value_that_is_no_number(value: Any) -> None:
+    with pytest.raises(REFUSED, match="^padding_value: expected"):
+        stn_np.grid_sample(IMAGES, GRID, padding_mode="constant", padding_value=value)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection", "wrap"])
+def test_a_padding_value_without_use(padding: str) -> None:
+    with pytest.raises(ValueError, match="^padding_value: expected 0 unless .*'constant'.*got 0.5"):
+        stn_np.grid_sample(IMAGES, GRID, padding_mode=padding, padding_value=0.5)
+
+
+@pytest.mark.parametrize("value", [2, np.float32(2), np.array(2.0), np.int64(2)])
+@every_kernel
+def test_numbers_of_any_kind_are_a_padding_value(xp: Any, mode: Any, value: Any) -> None:
+    U, grid = np.full((1, 1, 3, 4), 2.0, np.float32), np.full((1, 1, 1, 2), 3.0, np.float32)
+    V, _ = stn_np.grid_sample(
+        xp.asarray(U), xp.asarray(grid), mode=mode, padding_mode="constant", padding_value=value
+    )
+    assert V.dtype == np.float32
+
+
+def test_images_and_grids_of_different_ranks() -> None:
+    def refused(match: str, U: np.ndarray, grid: np.ndarray) -> None:
+        for mode in ("nearest", "bilinear", CUBIC):
+            with pytest.raises(ValueError, match=match):
+                stn_np.grid_sample(U, grid, mode=mode)
+
+    plane, volume = r"\(N, H', W', 2\)", r"\(N, D', H', W', 3\)"
+    refused(f"^grid: expected shape {plane}, got", IMAGES, GRID_3D)
+    refused(f"^grid: expected shape {plane}, got", IMAGES, np.zeros((2, 3, 4, 3)))
+    refused(f"^grid: expected shape {volume}, got", VOLUMES, GRID)
+    refused(f"^grid: expected shape {volume}, got", VOLUMES, np.zeros((2, 2, 3, 4, 2)))
+    refused(f"^grid: expected shape {volume}, got", VOLUMES, np.zeros((2, 3, 4, 3)))
+    for U in (np.ones(()), np.ones(5), np.ones((2, 5)), np.ones((2, 3, 4)), VOLUMES[None]):
+        refused(r"^U: expected shape .*, got \(", U, GRID_3D)
+    refused("^grid: expected as many grids as images .2., or one, got 3",
+            VOLUMES, np.zeros((3, 2, 3, 4, 3)))  # fmt: skip
+    for axis in (2, 3, 4):
+        empty = np.ones([0 if k == axis else 2 for k in range(5)])
+        refused("^U: expected at least one pixel", empty, GRID_3D)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.complex128, object])
+@every_kernel
+def test_other_dtypes(mode: Any, dtype: Any) -> None:
+    for U, grid in ((IMAGES, GRID), (VOLUMES, GRID_3D)):
+        with pytest.raises(TypeError, match="^U: expected a floating-point dtype"):
+            stn_np.grid_sample(U.astype(dtype), grid, mode=mode)
+        with pytest.raises(TypeError, match="^grid: expected a floating-point dtype"):
+            stn_np.grid_sample(U, grid.astype(dtype), mode=mode)
+
+
+@every_kernel
+def test_upstream_gradients_of_another_shape(mode: Any) -> None:
+    for U, grid in ((IMAGES, GRID), (VOLUMES, GRID_3D)):
+        V, backward = stn_np.grid_sample(U, grid, mode=mode)
+        for bad in (V[..., :1], V[:1], V[None], V.ravel(), np.ones(())):
+            with pytest.raises(ValueError, match="^dV: expected shape"):
+                backward(bad)
+        for wrong in (V.astype(int), V.tolist(), None, 1.0):
+            with pytest.raises(TypeError, match="^dV: expected"):
+                backward(wrong)
+
+
+# ---------------------------------------------------------------------------------------- kernels
+
+
+@pytest.mark.parametrize("radius", [0, -1, 65, 1e9, NAN, INF, -INF, "2", None, 1j, np.ones(2)])
+def test_radii_that_make_no_sense(radius: Any) -> None:
+    with pytest.raises(REFUSED, match="^radius: expected"):
+        Kernel(LINEAR.k, LINEAR.k_slope, radius)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        None, 3, "linear", np.ones(3),  # no functions
+        lambda d: 1.0, lambda d: d[0], lambda d: d.ravel(), lambda d: d[..., None],  # other shapes
+        lambda d: None, lambda d: d > 0, lambda d: d.astype(int), lambda d: d * 1j,  # other kinds
+        lambda d: d.tolist(), lambda d: d * NAN, lambda d: d * 1e308 * 1e308,
+        lambda d: np.sin(d) / d,  # not a number at 0
+        lambda d: np.log(d), lambda d: np.arccos(9 * d), lambda d: np.where(d < 0, NAN, d),
+    ],
+)  # fmt: skip
+def test_functions_that_are_no_kernels(f: Any) -> None:
+    """Found out when the kernel is made, by an error that says which of the two it is."""
+    with np.errstate(all="ignore"):  # what f itself warns of
+        with pytest.raises(REFUSED, match="^k: expected"):
+            Kernel(f, LINEAR.k_slope, 2)
+        with pytest.raises(REFUSED, match="^k_slope: expected"):
+            Kernel(LINEAR.k, f, 2)
+
+
+def test_a_kernel_cannot_be_changed() -> None:
+    for kernel in (CUBIC, gaussian()):
+        with pytest.raises(AttributeError):
+            kernel.radius = 9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "bad"),
+    [(gaussian, "sigma", (0, -1, 0.01, 1e9, NAN, INF, "1", None, 1j, np.ones(2))),
+     (lanczos, "a", (0, -3, 2.5, 65, 10**30, NAN, INF, "3", None, 1j, np.ones(2))),
+     (area, "reduction", (0, -1, 0.99, 65, 1e9, NAN, INF, "2", None, 1j, np.ones(2)))],
+)  # fmt: skip
+def test_kernels_of_impossible_width(make: Any, name: str, bad: Any) -> None:
+    for value in bad:
+        with pytest.raises(REFUSED, match=f"^({name}|radius): expected"):
+            make(value)
+
+
+def test_reduction_of_what_is_no_grid() -> None:
+    for bad in (None, [[1.0]], 3):
+        with pytest.raises(TypeError, match="^grid: expected a NumPy or CuPy array"):
+            reduction(bad, (4, 5))  # type: ignore[arg-type]
+    for grid, size in ((GRID, (4, 5, 6)), (GRID_3D, (4, 5)), (GRID[0], (4, 5)), (GRID, (4,))):
+        with pytest.raises(REFUSED, match="^(grid|size): expected"):
+            reduction(grid, size)
+    with pytest.raises(TypeError, match="^grid: expected a floating-point dtype"):
+        reduction(GRID.astype(int), (4, 5))
+    for size in ((0, 5), (4.5, 5), ("4", 5), None, 4):
+        with pytest.raises(REFUSED, match="^size: expected"):
+            reduction(GRID, size)  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------- NaN, infinite and huge coordinates
+
+WILD = [NAN, INF, -INF, 3.4e38, -3.4e38, 3e38, 1e30, -1e30, 1e10, -1e10, 2.0**31, -(2.0**31),
+        2.0**63, 1e5, -1e5, 1e-45, -1e-45, 0.3, -1.0, 1.0]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("padding", EVERY_PADDING)
+@every_kernel
+def test_wild_coordinates_give_finite_numbers(
+    xp: Any, rng: Any, mode: Any, padding: str, corners: bool, dtype: Any
+) -> None:
+    """Never an exception, a warning or a foreign number: only pixels and padding are read."""
+    with np.errstate(all="ignore"):
+        values = np.array(WILD).astype(dtype)
+    if dtype == np.float64:
+        values = np.concatenate([values, [1e300, -1e308, np.finfo(np.float64).max]])
+    pairs = np.stack(np.meshgrid(values, values), -1)[None]
+    triples = np.stack(np.meshgrid(*[values[[0, 1, 2, 3, 9, -3, -1]]] * 3), -1)[None]
+    sizes = [(1, 1), (1, 5), (3, 4), (28, 2), (1, 1, 1), (3, 2, 4)]
+    for size in sizes:
+        grid = pairs if len(size) == 2 else triples
+        U = rng.uniform(1, 2, (1, 2, *size)).astype(dtype)
+        dV = np.ones((1, 2, *grid.shape[1:-1]), dtype)
+        V, dU, dgrid = sampled(
+            xp, U, grid, dV, mode=mode, align_corners=corners, **padded(padding, 1.25)
+        )
+        for a in map(to_numpy, (V, dU, dgrid)):
+            assert np.isfinite(a).all()
+        if mode in ("nearest", "bilinear"):
+            assert to_numpy(V).min() >= (0 if padding == "zeros" else 1)
+            assert to_numpy(V).max() <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("dims", [2, 3])
+@every_kernel
+def test_nan_is_far_to_the_left_and_infinity_far_away(
+    xp: Any, rng: Any, mode: Any, corners: bool, dims: int, dtype: Any
+) -> None:
+    size = (3, 4, 7)[-dims:]
+    U = rng.normal(size=(1, 1, *size)).astype(dtype)
+    middle = grid_of(np.full((1, *[1] * (dims - 1), 9, dims), 1.0), size, corners).astype(dtype)
+    left, right = middle.copy(), middle.copy()
+    left[..., 0], right[..., 0] = -20, 20
+    lost = middle.copy()
+    lost[..., 0] = [NAN, -INF, -3e38, -1e20, -1e6, INF, 3e38, 1e20, 1e6]
+    far = np.where(np.arange(9)[:, None] < 5, left, right)
+    dV = np.ones((1, 1, *lost.shape[1:-1]), dtype)
+    for padding in ("zeros", "constant", "border"):
+        options = {"mode": mode, "align_corners": corners, **padded(padding)}
+        V, dU, dgrid = sampled(xp, U, lost, dV, **options)
+        V_far, dU_far, dgrid_far = sampled(xp, U, far, dV, **options)
+        assert_equal(V, V_far)
+        assert_equal(dU, dU_far)
+        assert_equal(dgrid[..., 1:], dgrid_far[..., 1:])
+        assert_equal(dgrid[..., 0], np.zeros(dgrid.shape[:-1]))
+
+
+@every_kernel
+@pytest.mark.parametrize("padding", EVERY_PADDING)
+def test_a_bad_pixel_is_felt_within_the_radius_only(
+    xp: Any, rng: Any, mode: Any, padding: str
+) -> None:
+    U = rng.normal(size=(2, 2, 12, 13))
+    radius = (
+        {"nearest": 0.5, "bilinear": 1, "bicubic": 2}.get(mode)
+        if isinstance(mode, str)
+        else mode.radius
+    )
+    points = np.stack([rng.uniform(0, 12, 300), rng.uniform(0, 11, 300)], -1)[None, None]
+    grid, options = grid_of(points, (12, 13), True), {"mode": mode, **padded(padding)}
+    clean, _ = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid), **options)
+    U[0, 1, 6, 7] = NAN
+    V, _ = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid), **options)
+    touched = (np.abs(points[0, 0] - [7, 6]) < radius).all(axis=-1)
+    assert touched.any()
+    expected = np.array(to_numpy(clean))
+    expected[0, 1, 0, touched] = NAN
+    assert_equal(V, expected)

@@ -1,0 +1,297 @@
+"""The families of transformations: formulas, identities, gradients and natural parametrisations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maps import MAPS, extent
+from oracles import (
+    CORNERS,
+    FLOATS,
+    PADDINGS,
+    assert_close,
+    assert_equal,
+    central_slope,
+    inner,
+    target_points,
+    tolerance_of,
+)
+
+import stn_np
+from stn_np.backend import to_numpy
+from stn_np.transforms import (
+    FAMILIES,
+    AffineNatural,
+    Attention,
+    LogScale,
+    Similarity,
+    by_name,
+    polynomial,
+)
+
+SHAPES = [(3, 5), (6, 4), (1, 4), (4, 1), (1, 1)]
+MATRIX_FAMILIES = [name for name in MAPS if name != "projective"]
+every_map = pytest.mark.parametrize("name", MAPS)
+
+
+def thetas(rng: np.random.Generator, name: str, N: int = 3) -> np.ndarray:
+    """Thetas (N, n_params) that move things a lot, with the whole image in front of the horizon."""
+    transform = by_name(name)
+    theta: np.ndarray = transform.identity + rng.uniform(-0.45, 0.45, (N, transform.n_params))
+    return theta
+
+
+def grid_by_points(name: str, theta: np.ndarray, shape: Any, corners: bool) -> np.ndarray:
+    grid = np.zeros((len(theta), *shape, 2))
+    points, size = target_points(shape, corners), extent(shape, corners)
+    for n, i, j in np.ndindex(len(theta), *shape):
+        grid[n, i, j] = MAPS[name](theta[n], points[i, j], size)
+    return grid
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("shape", SHAPES)
+@every_map
+def test_each_grid_is_its_formula_point_by_point(
+    xp: Any, rng: Any, name: str, shape: Any, corners: bool, dtype: Any
+) -> None:
+    theta = thetas(rng, name).astype(dtype)
+    grid, _ = by_name(name)(xp.asarray(theta), shape, align_corners=corners)
+    assert grid.dtype == dtype
+    expected = grid_by_points(name, theta.astype(np.float64), shape, corners)
+    assert_close(grid, expected, 20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("corners", CORNERS)
+@every_map
+def test_each_gradient_is_the_slope(xp: Any, rng: Any, name: str, corners: bool) -> None:
+    """Of the formula itself, parameter by parameter, for a random upstream gradient."""
+    shape, theta = (4, 3), thetas(rng, name, 2)
+    g = rng.normal(size=(2, *shape, 2))
+    _, backward = by_name(name)(xp.asarray(theta), shape, align_corners=corners)
+    dtheta = to_numpy(backward(xp.asarray(g)))
+    for index in np.ndindex(theta.shape):
+        v = np.zeros(theta.shape)
+        v[index] = 1
+        slope = central_slope(lambda t: inner(grid_by_points(name, t, shape, corners), g), theta, v)
+        assert dtheta[index] == pytest.approx(slope, rel=1e-8, abs=1e-9)
+
+
+def identity_of(name: str, shape: Any, corners: bool) -> Any:
+    """A family and its identity grid's corner rule; a polynomial is made for one of them."""
+    if name == "linear-basis":
+        return polynomial(shape, align_corners=corners)
+    return by_name(name, shape)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_identity_is_exact(xp: Any, rng: Any, name: str, corners: bool, dtype: Any) -> None:
+    """Bit for bit, so that the image comes back bit for bit too, with the right derivative."""
+    for shape in ((28, 28), (5, 7), (42, 23), (1, 6), (6, 1), (1, 1)):
+        transform = identity_of(name, shape, corners)
+        assert transform.name == name
+        assert transform.identity.shape == (transform.n_params,)
+        assert not transform.identity.flags.writeable
+        theta = xp.asarray(np.stack([transform.identity] * 2).astype(dtype))
+        grid, _ = transform(theta, shape, align_corners=corners)
+        eye = xp.asarray(np.stack([np.eye(2, 3)] * 2).astype(dtype))
+        assert_equal(grid, stn_np.affine_grid(eye, shape, align_corners=corners)[0])
+        U = rng.normal(size=(2, 2, *shape)).astype(dtype)
+        V, _ = stn_np.grid_sample(xp.asarray(U), grid, align_corners=corners)
+        assert_equal(V, U)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_coordinates_are_float32_at_least_and_planar(xp: Any, name: str) -> None:
+    transform = by_name(name, (5, 7))
+    theta = xp.asarray(transform.identity[None].astype(np.float16))
+    grid, backward = transform(theta, (5, 7))
+    assert grid.dtype == np.float32
+    assert backward(xp.ones(grid.shape, np.float32)).dtype == np.float16
+    if isinstance(grid, np.ndarray):
+        assert grid.transpose(0, 3, 1, 2).flags.c_contiguous
+
+
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("name", MATRIX_FAMILIES)
+def test_the_matrix_makes_the_grid(xp: Any, rng: Any, name: str, corners: bool) -> None:
+    transform: Any = by_name(name)
+    theta = thetas(rng, name)
+    A, matrix_backward = transform.matrix(xp.asarray(theta), (3, 5), align_corners=corners)
+    assert A.shape == (3, 2, 3)
+    grid, backward = transform(xp.asarray(theta), (3, 5), align_corners=corners)
+    through_A, grid_backward = stn_np.affine_grid(A, (3, 5), align_corners=corners)
+    assert_equal(grid, through_A)
+    g = xp.asarray(rng.normal(size=grid.shape))
+    assert_equal(backward(g), matrix_backward(grid_backward(g)))
+    A += 1  # its own numbers, not theta's
+    assert_equal(transform(xp.asarray(theta), (3, 5), align_corners=corners)[0], grid)
+
+
+# ------------------------------------------------------------------------- similarity and its kin
+
+
+def turned(U: np.ndarray, k: int) -> np.ndarray:
+    """Each image turned k quarters about its middle, pixel by pixel; zeros come in from outside."""
+    V = np.zeros_like(U)
+    H, W = U.shape[2:]
+    for i, j in np.ndindex(H, W):
+        y, x = i - (H - 1) / 2, j - (W - 1) / 2
+        for _ in range(k):
+            x, y = -y, x
+        row, column = y + (H - 1) / 2, x + (W - 1) / 2
+        if 0 <= row < H and 0 <= column < W:
+            V[:, :, i, j] = U[:, :, int(row), int(column)]
+    return V
+
+
+def quarter_turns(k: int, family: str) -> tuple[Any, np.ndarray]:
+    transform = by_name(family)
+    theta = transform.identity.copy()
+    theta[0] = k * np.pi / 2
+    return transform, theta[None]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("shape", [(5, 7), (8, 4), (28, 42), (6, 6)])
+@pytest.mark.parametrize("family", ["similarity", "similarity-log", "affine-natural"])
+def test_quarter_turns_move_pixels_onto_pixels(
+    xp: Any, rng: Any, family: str, shape: Any, corners: bool, dtype: Any
+) -> None:
+    U = rng.normal(size=(1, 2, *shape)).astype(dtype)
+    for k in (1, 2, 3):
+        transform, theta = quarter_turns(k, family)
+        grid, _ = transform(xp.asarray(theta.astype(dtype)), shape, align_corners=corners)
+        V, _ = stn_np.grid_sample(xp.asarray(U), grid, align_corners=corners)
+        assert_close(V, turned(U, k), tolerance_of(dtype))
+
+
+def test_a_positive_angle_turns_counter_clockwise(xp: Any) -> None:
+    U = np.zeros((1, 1, 5, 5))
+    U[0, 0, 2, 4] = 1  # to the right of the middle
+    transform, theta = quarter_turns(1, "similarity")
+    V, _ = stn_np.grid_sample(xp.asarray(U), transform(xp.asarray(theta), (5, 5))[0])
+    assert to_numpy(V)[0, 0, 0, 2] == 1  # above
+
+
+@pytest.mark.parametrize("family", [Similarity, AffineNatural])
+def test_proportions_of_the_input_where_the_output_has_others(
+    xp: Any, rng: Any, family: Any
+) -> None:
+    """9 rows read a 5x7 image at every half row: every other one is as if there were 5."""
+    U = rng.normal(size=(1, 1, 5, 7))
+    _, theta = quarter_turns(1, family.name)
+    grid, _ = family(in_shape=(5, 7))(xp.asarray(theta), (9, 7))
+    V, _ = stn_np.grid_sample(xp.asarray(U), grid)
+    assert_equal(V[:, :, ::2], turned(U, 1))
+    A, _ = family(in_shape=(5, 7)).matrix(xp.asarray(theta), (9, 7), align_corners=False)
+    assert_close(A[0, :, :2], [[0, -5 / 7], [7 / 5, 0]], 1e-15)
+    for bad in ((5,), 5, "57", (5.0, 7)):
+        with pytest.raises(TypeError, match="^in_shape: expected a"):
+            family(in_shape=bad)
+    with pytest.raises(ValueError, match="^in_shape: expected at least 1, got 0"):
+        family(in_shape=(0, 7))
+
+
+def test_affine_natural_contains_similarity(xp: Any, rng: Any) -> None:
+    similar = thetas(rng, "similarity-log")
+    angle, log_s, tx, ty = similar.T
+    theta = np.stack([angle, log_s, log_s, 0 * angle, tx, ty], axis=1)
+    grid, _ = by_name("affine-natural")(xp.asarray(theta), (4, 7))
+    assert_close(grid, by_name("similarity-log")(xp.asarray(similar), (4, 7))[0], 1e-15)
+
+
+@pytest.mark.parametrize("family", [Attention(), Similarity(in_shape=(3, 8))])
+def test_log_scale_is_its_family_with_the_logarithm(xp: Any, rng: Any, family: Any) -> None:
+    log = LogScale(family)
+    assert log.name == f"{family.name}-log"
+    assert_equal(log.identity, np.zeros(family.n_params))
+    theta = rng.normal(size=(3, family.n_params))
+    plain = theta.copy()
+    plain[:, family.scale_column] = np.exp(theta[:, family.scale_column])
+    grid, backward = log(xp.asarray(theta), (4, 5))
+    expected, plain_backward = family(xp.asarray(plain), (4, 5))
+    assert_close(grid, expected, 1e-15)
+    g = xp.asarray(rng.normal(size=grid.shape))
+    dtheta = to_numpy(plain_backward(g)).copy()
+    dtheta[:, family.scale_column] *= plain[:, family.scale_column]
+    assert_close(backward(g), dtheta, 1e-14)
+
+
+# ---------------------------------------------------------------------------------- names and wild
+
+
+def test_families_by_name() -> None:
+    sizes = {"translation": 2, "attention": 3, "attention-log": 3, "similarity": 4,
+             "similarity-log": 4, "affine": 6, "affine-natural": 6, "projective": 8, "tps": 32,
+             "piecewise-affine": 32, "flow": 70, "linear-basis": 12}  # fmt: skip
+    assert set(FAMILIES) == set(sizes)
+    for name, n_params in sizes.items():
+        transform = by_name(name, (5, 7))
+        assert (transform.name, transform.n_params) == (name, n_params)
+    for name in ("flow", "linear-basis"):
+        with pytest.raises(ValueError, match=f"^out_shape: .*which '{name}' needs, got None"):
+            by_name(name)
+    with pytest.raises(ValueError, match="^transform: .*did you mean 'similarity'"):
+        by_name("simlarity")
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_out_shape_is_checked(name: str) -> None:
+    theta = by_name(name).identity[None]
+    for bad in (3, (3,), (3, 4, 5), None):
+        with pytest.raises((TypeError, ValueError), match="^out_shape: expected"):
+            by_name(name)(theta, bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^out_shape: expected at least 1, got 0"):
+        by_name(name)(theta, (0, 4))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e30])
+@pytest.mark.parametrize("dtype", FLOATS)
+@every_map
+def test_wild_theta_goes_through_grid_and_sampler(
+    xp: Any, rng: Any, name: str, dtype: Any, value: float
+) -> None:
+    """No exception, no warning, and the last image, which keeps its theta, does not feel it."""
+    transform = by_name(name)
+    n = transform.n_params
+    theta = thetas(rng, name, n + 1).astype(dtype)
+    theta[np.arange(n), np.arange(n)] = value
+    U = rng.uniform(1, 2, (n + 1, 1, 4, 5)).astype(dtype)
+    dV = xp.asarray(rng.normal(size=(n + 1, 1, 4, 5)).astype(dtype))
+    for padding in PADDINGS:
+        grid, grid_backward = transform(xp.asarray(theta), (4, 5))
+        V, backward = stn_np.grid_sample(xp.asarray(U), grid, padding_mode=padding)
+        dtheta = grid_backward(backward(dV)[1])
+        assert np.isfinite(to_numpy(V)).all()
+
+        alone, alone_backward = transform(xp.asarray(theta[n:]), (4, 5))
+        V1, backward1 = stn_np.grid_sample(xp.asarray(U[n:]), alone, padding_mode=padding)
+        tolerance = 100 * np.finfo(dtype).eps
+        assert_close(V[n:], V1, tolerance)
+        assert_close(dtheta[n:], alone_backward(backward1(dV[n:])[1]), tolerance)
+
+
+@given(log_s=st.floats(-1e4, 1e4), seed=st.integers(0, 99))
+def test_no_log_scale_is_too_large(xp: Any, log_s: float, seed: int) -> None:
+    """Values and gradients stay finite in float32: a scale that explodes does not spread NaN."""
+    rng = np.random.default_rng(seed)
+    U = xp.asarray(rng.normal(size=(1, 2, 4, 5)).astype(np.float32))
+    for name in ("attention-log", "similarity-log", "affine-natural"):
+        transform = by_name(name)
+        theta = rng.uniform(-0.5, 0.5, (1, transform.n_params)).astype(np.float32)
+        theta[0, 0 if name == "attention-log" else 1] = log_s
+        grid, grid_backward = transform(xp.asarray(theta), (4, 5))
+        V, backward = stn_np.grid_sample(U, grid)
+        dtheta = grid_backward(backward(xp.ones(V.shape, np.float32))[1])
+        assert np.isfinite(to_numpy(V)).all()
+        assert np.isfinite(to_numpy(dtheta)).all()
