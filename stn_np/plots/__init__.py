@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn from the files in its folder alone.
+"""The pictures of a run, drawn from the files in its folder alone, and the gallery.
 
 Needs matplotlib, which nothing else in the library imports. No window is opened and pyplot is not
 used, so that drawing leaves no trace in the program that asks for it.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stn_np.plots.animation import save_animation
 from stn_np.plots.curves import draw_curves
+from stn_np.plots.gallery import draw_gallery
 from stn_np.plots.run_files import read_run
 from stn_np.plots.sheet import draw_sheet, draw_strip
 from stn_np.plots.style import save
@@ -71,4 +72,4 @@ def draw_banner(run: Path, path: Path) -> Path:
     return save(draw_strip(read_run(Path(run))), Path(path))
 
 
-__all__ = ["draw_banner", "draw_run"]
+__all__ = ["draw_banner", "draw_gallery", "draw_run"]
