@@ -50,9 +50,10 @@ class Transform(Protocol):
 
 
 class Group(Protocol):
-    """What the families offer besides that are groups: Affine3d too, and all with a `matrix`.
+    """What families of maps offer besides that can be composed and inverted within the family.
 
-    All but `AffineNatural`, whose products are simpler to take as `Affine`.
+    They are `Translation`, `Attention`, `Similarity` (both also with `LogScale`), `Affine`,
+    `Projective` and `Affine3d`. For `AffineNatural` compose the matrices, as `Affine`.
     """
 
     def compose(

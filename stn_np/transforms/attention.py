@@ -77,7 +77,8 @@ class Attention(MatrixFamily):
         check_array("theta", theta, ("N", self.n_params))
         check_scales(theta[:, 0])
         s = 1 / theta[:, :1]
-        inverse = -s * theta  # (t - t_x) / s_theta
+        with np.errstate(over="ignore", invalid="ignore"):
+            inverse = -s * theta  # (t - t_x) / s_theta
         inverse[:, :1] = s
 
         def backward(dinverse: Array) -> Array:

@@ -152,7 +152,8 @@ class MatrixGroup:
         least = np.finfo(H.dtype).eps * abs(H[:, -1]).max(axis=1)
         expected = "theta: expected the middle of the target in front of the horizon"
         refuse(~(last > least), expected, "last entry", last)
-        T = H / last[:, None, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            T = H / last[:, None, None]
 
         def backward(dtheta: Array) -> Array:
             dT = xp.zeros((H.shape[0], self.n_rows**2), H.dtype)

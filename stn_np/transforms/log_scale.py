@@ -68,7 +68,8 @@ class LogScale(MatrixFamily):
             plain_outer, plain_inner, out_shape=out_shape, align_corners=align_corners
         )
         theta = C.astype(outer.dtype)
-        theta[:, c] = outer[:, c] + inner[:, c]  # log(s_o s_i)
+        with np.errstate(over="ignore", invalid="ignore"):
+            theta[:, c] = outer[:, c] + inner[:, c]  # log(s_o s_i)
 
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)

@@ -155,7 +155,8 @@ class Similarity(MatrixFamily):
         inverse[:, 0], inverse[:, 1] = -theta[:, 0], 1 / theta[:, 1]
         A, matrix_backward = self.matrix(inverse, out_shape, align_corners=align_corners)
         L, t = A[:, :, :2], theta[:, 2:, None]
-        inverse[:, 2:] = -(L @ t)[:, :, 0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            inverse[:, 2:] = -(L @ t)[:, :, 0]
 
         def backward(dinverse: Array) -> Array:
             check_gradient("dinverse", dinverse, inverse)

@@ -48,7 +48,8 @@ class Translation(MatrixFamily):
     ) -> tuple[Array, PairBackward]:
         """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
         check_pair(outer, inner, self.n_params)
-        theta = outer + inner
+        with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
+            theta = outer + inner
 
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)

@@ -263,6 +263,30 @@ def test_a_middle_behind_the_horizon_is_refused() -> None:
         projective.inverse(theta)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -3e38, 1e-45])
+@every_group
+def test_wild_numbers_are_refused_or_stay_where_they_are(rng: Any, name: str, value: float) -> None:
+    """No warning and no other error; the images beside it do not feel it."""
+    theta = near_identity(rng, name, 2).astype(np.float32)
+    good = theta[1:].copy()
+    for k in range(theta.shape[1]):
+        wild = theta.copy()
+        wild[0, k] = value
+        for f in (
+            lambda t: compose(name, t, t)[0],
+            lambda t: compose(name, t, theta[: len(t)])[0],
+            lambda t: invert(name, t)[0],
+        ):
+            try:
+                result = f(wild)
+            except ValueError as error:
+                assert "image 0 of the batch" in str(error)
+            else:
+                beside = np.concatenate([good, wild[1:]])
+                assert_close(result[1], f(beside)[1], 1e-6)
+
+
 @every_group
 def test_pairs_that_do_not_fit(name: str) -> None:
     group = group_of(name)
