@@ -33,7 +33,7 @@ def make_run(run: Path, epochs: int = 3, model: str = "st-cnn", transform: str =
     config = {"model": model, "transform": transform, "data": "digits", "distortion": "R"}
     (run / "config.json").write_text(json.dumps(config))
     if model.startswith("st-"):
-        family = transforms.by_name(transform)
+        family = transforms.by_name(transform, (6, 8))
         moments, M = epochs + 1, N_DIGITS
         thetas = family.identity + 0.1 * rng.normal(size=(moments, M, family.n_params))
         np.savez(
@@ -49,32 +49,65 @@ def make_run(run: Path, epochs: int = 3, model: str = "st-cnn", transform: str =
     return run
 
 
-def test_the_frame_is_where_the_outermost_output_pixels_are_read() -> None:
-    H, W = 9, 13
-    column, row = np.meshgrid(np.arange(W, dtype=float), np.arange(H, dtype=float))
-    U = np.stack([column, row])[None]  # Each pixel holds its own place.
-    theta = np.array([[0.4, -0.3, 0.1, 0.35, 0.5, -0.05]])
-    transform = transforms.Affine()
-    V, _ = grid_sample(U, transform(theta, (5, 4))[0])
+def random_theta(transform: transforms.Transform) -> np.ndarray:
+    """(1, n_params), such that much of the frame lies inside the image."""
+    noise = np.random.default_rng(1).normal(size=(1, transform.n_params))
+    linear = transform.identity[None] * 0.8 + 0.04 * noise
+    # Where the identity is all zeros, parameters are logarithms, or displacements.
+    return linear if transform.identity.any() else -0.2 + 0.05 * noise
+
+
+@pytest.mark.parametrize("name", transforms.FAMILIES)
+def test_the_frame_is_where_the_outermost_output_pixels_are_read(name: str) -> None:
+    column, row = np.meshgrid(np.arange(13.0), np.arange(9.0))
+    U = np.stack([column, row])[None]  # each pixel holds its own place
+    transform = transforms.by_name(name, (5, 4))
+    theta = random_theta(transform)
+    V, _ = grid_sample(U, transform(theta, (5, 4))[0], padding_mode="border")
     read_at = V[0].transpose(1, 2, 0)  # (x, y) of each output pixel
-    upper, right, lower, left = frame_sides(transform, theta, (H, W))[0]
-    np.testing.assert_allclose(upper[[0, -1]], read_at[0, [0, -1]], atol=1e-12)
-    np.testing.assert_allclose(right[[0, -1]], read_at[[0, -1], -1], atol=1e-12)
-    np.testing.assert_allclose(lower[[0, -1]], read_at[-1, [-1, 0]], atol=1e-12)
-    np.testing.assert_allclose(left[[0, -1]], read_at[[-1, 0], 0], atol=1e-12)
+    edges = (read_at[0], read_at[:, -1], read_at[-1, ::-1], read_at[::-1, 0])
+    sides = frame_sides(transform, theta, (9, 13), (5, 4))
+    inside = 0
+    for side, edge in zip(sides, edges, strict=True):
+        np.testing.assert_allclose(np.clip(side[0], 0, (12, 8)), edge, atol=1e-9)
+        inside += (side[0] == np.clip(side[0], 0, (12, 8))).all(axis=1).sum()
+    assert inside > 5  # so that not all of them are clipped
 
 
-def test_the_identity_frame_goes_through_the_centres_of_the_outermost_pixels() -> None:
-    for transform in (transforms.Affine(), transforms.Attention()):
-        sides = frame_sides(transform, transform.identity[None], (9, 13))[0]
-        corners = [(0, 0), (12, 0), (12, 8), (0, 8)]
-        np.testing.assert_allclose(sides[:, 0], corners, atol=1e-12)
+@pytest.mark.parametrize("name", transforms.FAMILIES)
+def test_the_identity_frame_goes_through_the_centres_of_the_outermost_pixels(name: str) -> None:
+    transform = transforms.by_name(name, (6, 7))
+    sides = frame_sides(transform, transform.identity[None], (9, 13), (6, 7))
+    corners = [(0, 0), (12, 0), (12, 8), (0, 8)]
+    np.testing.assert_allclose([side[0, 0] for side in sides], corners, atol=1e-9)
+    for k in range(4):  # each ends where the next begins
+        np.testing.assert_allclose(sides[k][0, -1], corners[(k + 1) % 4], atol=1e-9)
 
 
-@pytest.mark.parametrize("transform", ["affine", "attention"])
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("name", transforms.FAMILIES)
+def test_a_frame_is_bent_where_its_family_bends(name: str) -> None:
+    transform = transforms.by_name(name, (6, 7))
+    bends = name in ("tps", "piecewise-affine", "flow", "linear-basis")
+    for side in frame_sides(transform, random_theta(transform), (9, 13), (6, 7)):
+        x, y = (side[0] - side[0, 0]).T
+        off_the_line = np.abs(x * y[-1] - y * x[-1]).max() / np.hypot(x[-1], y[-1])
+        assert (off_the_line > 0.02) == bends
+
+
+def test_a_frame_stops_at_the_horizon() -> None:
+    """Half of the output is behind it: those points are nowhere."""
+    theta = np.array([[1, 0, 0, 0, 1, 0, 3.0, 0]])  # the horizon is at x = -1/3
+    sides = frame_sides(transforms.Projective(), theta, (9, 13), (7, 7))
+    upper, right, _, left = (np.isnan(side[0]).all(axis=1) for side in sides)
+    assert upper.tolist() == [True] * 3 + [False] * 4
+    assert left.all() and not right.any()
+
+
+@pytest.mark.parametrize(
+    ("transform", "epochs"), [("affine", 3), *((name, 1) for name in transforms.FAMILIES)]
+)
 def test_a_run_with_a_transformer_gives_three_pictures(
-    tmp_path: Path, epochs: int, transform: str
+    tmp_path: Path, transform: str, epochs: int
 ) -> None:
     drawn = plots.draw_run(make_run(tmp_path, epochs, transform=transform))
     assert [p.name for p in drawn] == ["curves.png", "transformer.png", "transformer.gif"]
@@ -152,8 +185,9 @@ def test_a_transformer_that_went_astray_is_drawn_too(tmp_path: Path) -> None:
     assert len(plots.draw_run(run)) == 3
 
 
-def test_the_banner_is_one_wide_picture(tmp_path: Path) -> None:
-    path = plots.draw_banner(make_run(tmp_path), tmp_path / "banner.png")
+@pytest.mark.parametrize("transform", ["affine", "tps", "flow"])
+def test_the_banner_is_one_wide_picture(tmp_path: Path, transform: str) -> None:
+    path = plots.draw_banner(make_run(tmp_path, transform=transform), tmp_path / "banner.png")
     with Image.open(path) as picture:
         assert picture.width > 2 * picture.height
     with pytest.raises(ValueError, match="expected a model with a transformer, got 'cnn'"):

@@ -1,4 +1,4 @@
-"""The command line: ``stn-np train``, ``eval``, ``plot``, ``gradcheck`` and ``info``.
+"""The command line: ``stn-np train``, ``eval``, ``plot``, ``gallery``, ``gradcheck``, ``info``.
 
 Exit codes: 0 done; 1 a check failed or training diverged; 2 wrong input or something that cannot
 be read or written; 130 stopped by Ctrl-C.
@@ -60,6 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     run = {
         "eval": commands.evaluate,
         "plot": commands.plot,
+        "gallery": commands.gallery,
         "gradcheck": commands.gradcheck,
         "info": commands.info,
     }

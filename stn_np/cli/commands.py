@@ -13,7 +13,7 @@ from typing import Any
 from stn_np.backend import describe_gpu
 from stn_np.cli.report import aligned, evaluation, table
 from stn_np.cli.train import load_run_data
-from stn_np.training.folder import open_run
+from stn_np.training.folder import check_writable, open_run
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -44,6 +44,18 @@ def plot(options: argparse.Namespace) -> int:
 
     folder, _ = open_run(options.run)
     for path in plots.draw_run(folder.path):
+        print(path)
+    return 0
+
+
+def gallery(options: argparse.Namespace) -> int:
+    """Draw what the transformations, the kernels and the paddings do."""
+    from stn_np import plots
+
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out: expected a folder, but {options.out} is a file")
+    check_writable(options.out)
+    for path in plots.draw_gallery(options.out):
         print(path)
     return 0
 

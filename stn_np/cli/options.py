@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,15 +16,27 @@ COMMANDS = {
     "train": "train a model on distorted digits and show what it learned",
     "eval": "test error and confusion matrix of a run",
     "plot": "draw the pictures of a run again",
+    "gallery": "draw what every transformation, sampling kernel and padding does",
     "gradcheck": "every explicit backward against finite differences",
     "info": "versions, BLAS, GPU, which data is on this machine",
 }
 
 #: Options of `train` that are settings of the run, in the order of the help: (type, metavar, help).
 SETTINGS: dict[str, tuple[type, str, str]] = {
-    "distortion": (str, "none|R|RTS", "R turns by up to 90 degrees; RTS turns, scales and moves"),
+    "distortion": (
+        str,
+        "none|R|RTS|P|E|TC",
+        "R turns by up to 90 degrees; RTS turns, scales and moves; P shows in perspective; E "
+        "bends; TC moves and adds pieces of other digits",
+    ),
     "model": (str, "fcn|cnn|st-fcn|st-cnn", "the network; st- is with a spatial transformer"),
-    "transform": (str, "affine|attention", "what the spatial transformer may do"),
+    "transform": (
+        str,
+        "NAME",
+        "what the spatial transformer may do: translation, attention, similarity, affine, "
+        "projective, tps, piecewise-affine, flow, linear-basis; or, predicting angles and the "
+        "logarithms of scales, attention-log, similarity-log, affine-natural",
+    ),
     "filters": (int, "N", "filters in st-cnn; the other models get as many parameters"),
     "epochs": (int, "N", "times through the training set"),
     "batch_size": (int, "N", "images in a step"),
@@ -40,13 +53,21 @@ def option_name(setting: str) -> str:
     return "--" + setting.replace("_", "-")
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Room for long options, and no name broken at a hyphen."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with one-line errors, and the nearest known name for what is misspelt."""
 
     def __init__(self, **settings: Any) -> None:
-        settings["formatter_class"] = lambda prog: argparse.HelpFormatter(
-            prog, max_help_position=34
-        )
+        settings["formatter_class"] = HelpFormatter
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
@@ -93,6 +114,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for name in ("eval", "plot"):
         parsers[name].add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
     _add_data_dir(parsers["eval"], "where the run found it")
+    parsers["gallery"].add_argument(
+        "--out",
+        type=Path,
+        default=Path("gallery"),
+        metavar="FOLDER",
+        help="where to; pictures of that name are replaced (default: gallery)",
+    )
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in COMMANDS:
         parser.error(f"unknown command {first!r}{_nearest(first, COMMANDS)}")
@@ -126,7 +154,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="new folder for this run (default: runs/<data>-<distortion>-<model>-<number>)",
+        help="new folder for this run (default: a numbered one below runs/, named after data, "
+        "distortion, model and transform)",
     )
     run.add_argument(
         "--resume",

@@ -7,6 +7,8 @@ chosen number of filters. The paper's widths ("128-256 units", "32-64 filters") 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from math import prod
 from typing import Any
 
@@ -16,6 +18,7 @@ from stn_np.checks import check_choice, check_size
 from stn_np.layers import AvgPool2d, Module, Sequential
 from stn_np.models.networks import (
     cnn,
+    cnn_filters,
     cnn_localisation,
     cnn_localisation_size,
     cnn_size,
@@ -28,6 +31,12 @@ from stn_np.transforms import by_name
 
 NAMES = ("fcn", "cnn", "st-fcn", "st-cnn")
 FILTERS = 64
+
+#: Height and width of the images under each distortion (at least, and by default).
+SIDES = {"none": 28, "R": 28, "RTS": 42, "P": 28, "E": 28, "TC": 60}
+
+#: The distortions under which a 2x average pooling follows the transformer, as in the paper.
+POOLED = ("RTS", "TC")
 
 
 class Model(Sequential):
@@ -69,7 +78,8 @@ def build(
     name : {"fcn", "cnn", "st-fcn", "st-cnn"}
         The model.
     input_shape : tuple of int, optional
-        (C, H, W) of the images; by default (1, 28, 28), for "RTS" (1, 42, 42).
+        (C, H, W) of the images; by default (1, 28, 28), for "RTS" (1, 42, 42), for "TC"
+        (1, 60, 60).
     n_classes : int
         Number of logits.
     transform : str
@@ -78,7 +88,8 @@ def build(
         Filters of each convolution of the ST-CNN's classifier, 64 by default. The other models get
         the widths that bring them nearest to the same number of parameters (the CNN: 66 filters).
     distortion : str
-        For "RTS" a 2x average pooling follows the transformer, as in the paper.
+        What the images were made by, "none", "R", "RTS", "P", "E" or "TC". For "RTS" and "TC" a
+        2x average pooling follows the transformer, as in the paper.
     seed : int
         Of the initial weights.
     dtype
@@ -92,45 +103,69 @@ def build(
     ------
     ValueError
         For an unknown name, images too small for the network, or so few filters that the ST-FCN's
-        localisation net alone has more parameters.
+        localisation net alone has more parameters; the message says how many it takes.
     TypeError
         For a size that is no whole number, or a dtype that is none of floating-point numbers.
     """
     check_choice("model", name, NAMES)
     filters = FILTERS if filters is None else filters
     check_size("filters", filters)
-    check_choice("distortion", distortion, ("none", "R", "RTS"))
+    check_choice("distortion", distortion, SIDES)
     check_size("n_classes", n_classes)
-    least = 42 if distortion == "RTS" else 28
+    least = SIDES[distortion]
     input_shape = (1, least, least) if input_shape is None else input_shape
     check_input_shape(input_shape, least)
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"dtype: expected a floating-point dtype, got {dtype!r}")
-    family = by_name(transform)
     C, H, W = input_shape
-    pooled = (C, H // 2, W // 2) if distortion == "RTS" else input_shape
-    budget = cnn_size(pooled, filters, n_classes) + cnn_localisation_size(input_shape, family)
-
+    family = by_name(transform, (H, W))
+    pooled = (C, H // 2, W // 2) if distortion in POOLED else input_shape
     rng = np.random.default_rng(seed)
-    if name == "fcn":
-        units = fcn_units(prod(input_shape), n_classes, budget)
-        return Model(name, input_shape, **fcn(input_shape, units, n_classes, rng, dtype))
+
+    def budget(filters: int) -> int:
+        """How many parameters the ST-CNN has, and so all others."""
+        return cnn_size(pooled, filters, n_classes) + cnn_localisation_size(input_shape, family)
+
     if name == "cnn":
-        sizes = {f: cnn_size(input_shape, f, n_classes) for f in range(1, 2 * filters + 20)}
-        fitting = min(sizes, key=lambda f: abs(sizes[f] - budget))
+        fitting = cnn_filters(input_shape, n_classes, budget(filters))
         return Model(name, input_shape, **cnn(input_shape, fitting, n_classes, rng, dtype))
+    if name == "fcn":
+        units = _units(name, input_shape, n_classes, filters, budget)
+        return Model(name, input_shape, **fcn(input_shape, units, n_classes, rng, dtype))
 
     localise = fcn_localisation if name == "st-fcn" else cnn_localisation
     localisation = localise(input_shape, family, rng, dtype)
     layers: dict[str, Module] = {"transformer": SpatialTransformer(localisation, family)}
-    if distortion == "RTS":
+    if distortion in POOLED:
         layers["pool"] = AvgPool2d(2)
     if name == "st-fcn":
-        units = fcn_units(prod(pooled), n_classes, budget - localisation.n_parameters())
+        taken = localisation.n_parameters()
+        units = _units(name, pooled, n_classes, filters, lambda f: budget(f) - taken)
         layers |= fcn(pooled, units, n_classes, rng, dtype)
     else:
         layers |= cnn(pooled, filters, n_classes, rng, dtype)
     return Model(name, input_shape, **layers)
+
+
+def _units(
+    name: str,
+    shape: tuple[int, ...],
+    n_classes: int,
+    filters: int,
+    budget: Callable[[int], int],
+) -> int:
+    """Units for a fully connected net with the parameters that so many filters leave for it."""
+
+    def units(filters: int) -> int:
+        return fcn_units(prod(shape), n_classes, budget(filters))
+
+    if units(filters) < 1:
+        least = next(f for f in count(filters + 1) if units(f) >= 1)
+        raise ValueError(
+            f"filters: expected at least {least}, so that this {name} can have as many parameters "
+            f"as the st-cnn, got {filters}"
+        )
+    return units(filters)
 
 
 def check_input_shape(shape: object, least: int) -> None:

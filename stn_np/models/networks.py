@@ -60,16 +60,19 @@ def cnn_size(shape: tuple[int, ...], filters: int, n_classes: int) -> int:
     return convolutions + n_classes * (cnn_features(shape, filters) + 1)
 
 
+def cnn_filters(shape: tuple[int, ...], n_classes: int, budget: int) -> int:
+    """The CNN's filters that bring its parameters nearest to a budget; at least 1."""
+    filters = 1
+    while cnn_size(shape, filters + 1, n_classes) <= budget:
+        filters += 1
+    excess = {f: abs(cnn_size(shape, f, n_classes) - budget) for f in (filters, filters + 1)}
+    return min(excess, key=excess.__getitem__)
+
+
 def fcn_units(inputs: int, n_classes: int, budget: int) -> int:
-    """Units h with h^2 + (inputs + n_classes + 2) h + n_classes = budget, rounded."""
+    """Units h >= 0 with h^2 + (inputs + n_classes + 2) h + n_classes = budget, rounded."""
     b = inputs + n_classes + 2
-    units = round((sqrt(b * b + 4 * max(0, budget - n_classes)) - b) / 2)
-    if units < 1:
-        raise ValueError(
-            "filters: expected more, so that the fully connected net may have as many parameters "
-            f"as the st-cnn; {max(0, budget):,} are left for it"
-        )
-    return units
+    return round((sqrt(b * b + 4 * max(0, budget - n_classes)) - b) / 2)
 
 
 def cnn_localisation_size(shape: tuple[int, ...], transform: Transform) -> int:

@@ -13,17 +13,24 @@ from stn_np.plots.run_files import Frames, RunFiles
 from stn_np.plots.style import BLUE, INK, RULE, SMALL, VERMILION
 from stn_np.transforms import Transform
 
-#: Points along each side of a frame: enough for sides that are bent.
-N_SIDE = 33
-
 #: Largest field shown round an image, in image sizes to each side of its centre (0.5 = the image).
 MAX_FIELD = 1.0
 
 
+#: Coordinates beyond this are no place: the projective family has none behind its horizon.
+NOWHERE = 1e5
+
+#: The four sides of a frame, once round: upper, right, lower, left.
+Sides = list[NDArray[np.float64]]
+
+
 def frame_sides(
-    transform: Transform, theta: NDArray[Any], image_shape: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Where the four sides of the target grid are read in the input, in pixels.
+    transform: Transform,
+    theta: NDArray[Any],
+    image_shape: tuple[int, int],
+    out_shape: tuple[int, int],
+) -> Sides:
+    """Where the outermost pixels of the output are read in the input, in pixels.
 
     Parameters
     ----------
@@ -33,11 +40,14 @@ def frame_sides(
         (M, n_params).
     image_shape
         (H, W) of the input.
+    out_shape
+        (H', W') of the output.
 
     Returns
     -------
-    NDArray
-        (M, 4, N_SIDE, 2), last axis (x, y): upper, right, lower and left side, once round.
+    list of NDArray
+        Upper, right, lower and left side, once round: (M, W', 2), (M, H', 2), and again, last axis
+        (x, y). NaN, at which matplotlib interrupts a line, stands where nothing is read.
 
     Notes
     -----
@@ -45,10 +55,10 @@ def frame_sides(
     pixels, so they become 0 and W - 1. matplotlib puts the centres of pixels at whole numbers too.
     """
     H, W = image_shape
-    grid, _ = transform(theta.astype(np.float64), (N_SIDE, N_SIDE))
-    pixels = (grid + 1) * (np.array([W, H]) - 1) / 2
-    sides = (pixels[:, 0], pixels[:, :, -1], pixels[:, -1, ::-1], pixels[:, ::-1, 0])
-    return np.stack(sides, axis=1)
+    grid, _ = transform(theta.astype(np.float64), out_shape)
+    nowhere = np.abs(grid).max(axis=-1, keepdims=True) > NOWHERE
+    pixels = np.where(nowhere, np.nan, grid + 1) * (np.array([W, H]) - 1) / 2
+    return [pixels[:, 0], pixels[:, :, -1], pixels[:, -1, ::-1], pixels[:, ::-1, 0]]
 
 
 @dataclass
@@ -70,11 +80,11 @@ class Cell:
         self.above.set_xlim((W - 1) / 2 - field * W, (W - 1) / 2 + field * W)
         self.above.set_ylim((H - 1) / 2 + field * H, (H - 1) / 2 - field * H)
         theta = frames.thetas[moment, self.digit : self.digit + 1]
-        _draw_frame(self.above, frame_sides(frames.transform, theta, (H, W))[0])
+        sides = frame_sides(frames.transform, theta, (H, W), warped.shape)
+        _draw_frame(self.above, [side[0] for side in sides])
         _show(self.below, warped)
-        h, w = warped.shape
-        corners = np.stack(_outline(h, w), axis=1)
-        _draw_frame(self.below, np.stack([corners[:-1], corners[1:]], axis=1), clip=False)
+        corners = np.stack(_outline(*warped.shape), axis=1)
+        _draw_frame(self.below, [corners[k : k + 2] for k in range(4)], clip=False)
 
     def write_label(self, files: RunFiles, frames: Frames, moment: int) -> None:
         """Say what the model reads, and if that is wrong what it should have read."""
@@ -98,8 +108,9 @@ def field_of(frames: Frames, moments: slice, count: int) -> float:
     """
     H, W = frames.images.shape[2:]
     theta = frames.thetas[moments, :count].reshape(-1, frames.transform.n_params)
-    sides = frame_sides(frames.transform, theta, (H, W))
-    reach = np.abs(sides / (np.array([W, H]) - 1.0) - 0.5) if min(H, W) > 1 else np.full(1, 0.5)
+    sides = frame_sides(frames.transform, theta, (H, W), frames.warped.shape[-2:])
+    points = np.concatenate(sides, axis=1)
+    reach = np.abs(points / (np.array([W, H]) - 1.0) - 0.5) if min(H, W) > 1 else np.full(1, 0.5)
     reach = np.nan_to_num(reach, nan=0.5, posinf=MAX_FIELD)
     return float(np.clip(reach.max() + 0.04, 0.55, MAX_FIELD))
 
@@ -111,9 +122,9 @@ def _show(axes: Axes, image: NDArray[Any]) -> None:
     axes.plot(*_outline(H, W), color=RULE, linewidth=0.8)
 
 
-def _draw_frame(axes: Axes, sides: NDArray[np.float64], clip: bool = True) -> None:
-    """Draw a frame whose upper side is thicker and of another colour."""
-    rest, upper = np.concatenate([sides[1], sides[2], sides[3]]), sides[0]
+def _draw_frame(axes: Axes, sides: Sides, clip: bool = True) -> None:
+    """Draw a frame of sides (n, 2) whose upper one is thicker and of another colour."""
+    upper, rest = sides[0], np.concatenate(sides[1:])
     axes.plot(rest[:, 0], rest[:, 1], color=BLUE, lw=1.6, solid_capstyle="butt", clip_on=clip)
     axes.plot(
         upper[:, 0], upper[:, 1], color=VERMILION, lw=3.2, solid_capstyle="butt", clip_on=clip

@@ -136,7 +136,7 @@ def read_frames(path: Path) -> Frames:
             want, got = format_shape(axes), format_shape(shape)
             raise ValueError(f"{path}: {name}: expected shape {want}, got {got}")
     try:
-        transform = by_name(str(arrays["transform"]))
+        transform = by_name(str(arrays["transform"]), (lengths["H'"], lengths["W'"]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if lengths["n_params"] != transform.n_params:

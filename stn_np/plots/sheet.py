@@ -105,7 +105,8 @@ def write_head(figure: Figure, title: str, subtitle: str) -> None:
 def most_turned(frames: Frames) -> list[int]:
     """Which of the followed digits of each class has the frame that is turned furthest at last."""
     H, W = frames.images.shape[2:]
-    upper = frame_sides(frames.transform, frames.thetas[-1], (H, W))[:, 0]
+    out_shape = frames.warped.shape[-2:]
+    upper, *_ = frame_sides(frames.transform, frames.thetas[-1], (H, W), out_shape)
     step = upper[:, -1] - upper[:, 0]
     angle = np.abs(np.arctan2(step[:, 1], step[:, 0]))
     classes = sorted(set(frames.labels.tolist()))

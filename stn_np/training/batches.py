@@ -34,7 +34,7 @@ class Batches:
     size
         Images in a batch; all images make one batch where there are fewer.
     distortion
-        "none", "R" or "RTS".
+        One of `stn_np.data.distortions.KINDS`.
     seed
         The same seed gives the same batches.
 

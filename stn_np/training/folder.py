@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stn_np.training.config import TrainConfig, load_config
+from stn_np.training.config import COMMON_DEFAULTS, TrainConfig, load_config
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,14 @@ def check_writable(path: Path) -> None:
 
 
 def default_folder(config: TrainConfig, parent: Path) -> Path:
-    """The first name <data>-<distortion>-<model>-<number> below `parent` that is not taken."""
+    """The first name <data>-<distortion>-<model>-<number> below `parent` that is not taken.
+
+    Where there is a transformer of another than the default family, that follows the model.
+    """
     data = re.sub(r"[^\w.-]+", "_", Path(config.data).name)
     stem = f"{data}-{config.distortion}-{config.model}"
+    if config.model.startswith("st-") and config.transform != COMMON_DEFAULTS["transform"]:
+        stem += f"-{config.transform}"
     number = 1
     while (parent / f"{stem}-{number:03d}").exists():
         number += 1

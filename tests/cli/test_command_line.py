@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import stn_np
@@ -20,7 +21,10 @@ import stn_np.plots
 from stn_np.cli import COMMANDS, main
 from stn_np.cli.report import aligned, framed, table, training_summary
 from stn_np.data import DataUnavailableError, load_digits, load_mnist
+from stn_np.data.distortions import KINDS
+from stn_np.plots.run_files import read_run
 from stn_np.training import storage
+from stn_np.transforms import FAMILIES
 
 #: One epoch of the smallest useful model: about a tenth of a second.
 TINY = ["--data", "digits", "--model", "fcn", "--filters", "8", "--epochs", "1"]
@@ -101,7 +105,7 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         "--optimizer": "adamw",
         "--loc-lr-factor": "2.0",
         "--seed": "0",
-        "--out": "runs/<data>-<distortion>-<model>-<number>",
+        "--out": "a numbered one below runs/, named after data, distortion, model and transform",
     }
     for option, default in defaults.items():
         pattern = rf" {option} \S+ [^()]*\(default: {re.escape(default)}\)"
@@ -111,6 +115,17 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         assert re.search(pattern, text), option
     for option in ("--lr", "--schedule", "--resume"):
         assert f" {option} " in text
+
+
+def test_help_names_every_transform_and_distortion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    transforms = text[text.index("--transform NAME what") : text.index("(default: affine)")]
+    words = set(re.findall(r"[a-z-]+", transforms))
+    assert words >= set(FAMILIES)
+    assert "one sub-folder a class" in text  # nor is any other word broken at its hyphen
+    assert f"--distortion {'|'.join(KINDS)} R turns" in text
 
 
 def test_a_whole_training_as_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +157,26 @@ def test_a_whole_training_as_plain_text(capsys: pytest.CaptureFixture[str]) -> N
     for picture in ("curves.png", "transformer.png", "transformer.gif"):
         assert (folder / picture).stat().st_size > 1000
         assert str(folder / picture) in summary
+
+
+@pytest.mark.parametrize(
+    ("distortion", "transform"),
+    [*(("R", name) for name in FAMILIES), *((kind, "tps") for kind in KINDS if kind != "R")],
+)
+def test_each_transform_and_each_distortion_is_trained(
+    distortion: str, transform: str, drawing: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--epochs", "1", "--filters", "2", "--batch-size", "700", "--out", "x"]
+    settings = ["--data", "digits", "--distortion", distortion, "--transform", transform]
+    assert main(["train", *settings, *few]) == 0
+    summary = capsys.readouterr().out
+    assert re.search(rf"^distortion +{distortion}$", summary, re.M)
+    assert re.search(rf"^transform +{transform}$", summary, re.M)
+    frames = read_run(Path("x")).frames  # what the pictures are drawn from
+    assert frames is not None and frames.transform.name == transform
+    side = {"RTS": 42, "TC": 60}.get(distortion, 28)
+    assert frames.images.shape == frames.warped.shape[1:] == (20, 1, side, side)
+    assert np.ptp(frames.thetas[1] - frames.transform.identity, axis=0).any()  # it was trained
 
 
 def test_the_run_folder(run: Path) -> None:
@@ -323,6 +358,7 @@ def test_unwritable_folder_is_refused_before_any_work(
     [
         (["train", "--model", "cnnn"], "--model: expected one of .* did you mean 'cnn'"),
         (["train", "--distortion", "RST"], "--distortion: .* did you mean 'RTS'"),
+        (["train", "--transform", "tsp"], "--transform: expected one of .* did you mean 'tps'"),
         (["train", "--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["train", "--epochs", "ten"], "--epochs: invalid int value: 'ten'"),
         (["train", "--lr", "nan"], "--lr: expected a finite number above 0, got nan"),
@@ -443,8 +479,6 @@ def test_gradcheck_prints_a_table_and_fails_if_one_fails(
 
 
 def test_info(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import numpy as np
-
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(
         stn_np.data, "load_mnist", lambda download: load_mnist("nowhere", download=download)

@@ -155,3 +155,20 @@ def test_an_axis_of_one_pixel_goes_on_unchanged(xp: Any, rng: Any, mode: str, pa
         xp.asarray(U), xp.asarray(grid), mode=mode, padding_mode=padding, align_corners=False
     )
     assert_close(V, level, 1e-14)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_ties_outside_go_up_after_the_mirror(xp: Any, dims: int) -> None:
+    """The point is mirrored first, then rounded: -1.5 is 1.5, and that reads pixel 2."""
+    U = np.arange(5.0).reshape(1, 1, *[1] * (dims - 1), 5)
+    for corners, x, expected in [
+        (True, [-1.5, -0.5, 4.5, 5.5, 7.5], [2, 1, 4, 3, 1]),  # mirrors at 0 and 4
+        (False, [-1.5, -0.5, 4.5, 5.5, 7.5], [1, 0, 4, 4, 2]),  # at -0.5 and 4.5
+    ]:
+        points = np.zeros((1, *[1] * (dims - 1), 5, dims))
+        points[..., 0] = x
+        V, _ = stn_np.grid_sample(
+            xp.asarray(U), xp.asarray(grid_of(points, U.shape[2:], corners)), mode="nearest",
+            padding_mode="reflection", align_corners=corners,
+        )  # fmt: skip
+        assert_equal(V.ravel(), expected)

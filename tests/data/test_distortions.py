@@ -1,29 +1,16 @@
-"""Distortions, against pixel-space matrices with SciPy as the sampler."""
+"""R and RTS against pixel-space matrices with SciPy as the sampler, and what all kinds share."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scripted import Scripted, check_uniform, pictures
 
-from stn_np.data import distort, distorted_size, distortions, fixed_test_set, random_theta
+from stn_np.data import distort, distorted_size, fixed_test_set, random_theta
 from stn_np.data.dataset import Dataset
+from stn_np.data.distortions import KINDS, warp
 
-
-class Scripted(np.random.Generator):
-    """A generator whose uniform numbers are given: the tests know what was drawn."""
-
-    def __init__(self, *draws):
-        super().__init__(np.random.PCG64(0))
-        self.draws = [np.asarray(d, float) for d in draws]
-
-    def uniform(self, low=0.0, high=1.0, size=None):
-        draw = self.draws.pop(0)
-        assert np.all((low <= draw) & (draw <= high))
-        return np.broadcast_to(draw, size)
-
-
-def pictures(n, size, seed=0):
-    return np.random.default_rng(seed).random((n, 1, *size)).astype(np.float32)
+RANDOM = ["R", "RTS", "P", "E", "TC"]
 
 
 def oracle(image, angle, scale, place, out_size):
@@ -96,14 +83,6 @@ def decompose(theta, size, out_size):
     return angle, np.linalg.det(A) ** -0.5, -np.linalg.solve(A, b[:, :, None])[:, :, 0]
 
 
-def check_uniform(values, low, high):
-    """All within the range, and each tenth of it is hit by about a tenth of them."""
-    assert low - 1e-3 <= values.min()
-    assert values.max() <= high + 1e-3
-    share = np.histogram(values, 10, (low - 1e-3, high + 1e-3))[0] / len(values)
-    assert np.all(np.abs(share - 0.1) < 0.02)
-
-
 def test_ranges_of_r():
     theta = random_theta("R", 5000, np.random.default_rng(0), (28, 28))
     assert theta.shape == (5000, 2, 3)
@@ -136,6 +115,14 @@ def test_a_digit_of_rts_stays_inside():
     np.testing.assert_allclose(out.sum((1, 2, 3)), disc.sum() * scale**2, rtol=0.02)
 
 
+def test_a_distortion_is_a_warp_by_random_maps():
+    x = pictures(5, (20, 28))
+    for kind in ("R", "RTS"):
+        theta = random_theta(kind, 5, np.random.default_rng(1), (20, 28))
+        warped = warp(x, theta, distorted_size(kind, (20, 28)))
+        np.testing.assert_array_equal(distort(x, kind, np.random.default_rng(1)), warped)
+
+
 def test_none_changes_nothing():
     x = pictures(3, (5, 6))
     assert distort(x, "none", np.random.default_rng(0)) is x
@@ -144,7 +131,7 @@ def test_none_changes_nothing():
     np.testing.assert_array_equal(theta, [np.eye(2, 3)] * 2)
 
 
-@pytest.mark.parametrize("kind", ["none", "R", "RTS"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_pictures(kind):
     y = distort(np.empty((0, 1, 28, 28), np.float32), kind, np.random.default_rng(0))
     assert y.shape == (0, 1, *distorted_size(kind, (28, 28)))
@@ -154,9 +141,16 @@ def test_sizes():
     assert distorted_size("R", (28, 28)) == (28, 28)
     assert distorted_size("RTS", (28, 28)) == (42, 42)
     assert distorted_size("RTS", (20, 30)) == (30, 45)
+    assert distorted_size("P", (20, 30)) == distorted_size("E", (20, 30)) == (20, 30)
+    assert distorted_size("TC", (28, 28)) == (60, 60)
+    assert distorted_size("TC", (14, 42)) == (30, 90)
 
 
-@pytest.mark.parametrize("kind", ["R", "RTS"])
+def test_the_kinds_are_the_papers():
+    assert list(KINDS) == ["none", *RANDOM]
+
+
+@pytest.mark.parametrize("kind", RANDOM)
 def test_the_same_generator_gives_the_same_bits(kind):
     x = pictures(20, (12, 10))
     first, again, other = (distort(x, kind, np.random.default_rng(s)) for s in (3, 3, 4))
@@ -167,7 +161,7 @@ def test_the_same_generator_gives_the_same_bits(kind):
     assert np.abs(distort(x, kind, rng) - first).max() > 0.1  # fresh in every epoch
 
 
-@pytest.mark.parametrize("kind", ["R", "RTS"])
+@pytest.mark.parametrize("kind", RANDOM)
 def test_each_picture_is_distorted_in_its_own_way(kind):
     x = np.tile(pictures(1, (9, 9)), (4, 1, 1, 1))
     y = distort(x, kind, np.random.default_rng(0))
@@ -185,11 +179,18 @@ def test_half():
     return Dataset("x", pictures(11, (8, 6)), np.arange(11) % 3, ("a", "b", "c"), "a note")
 
 
-@pytest.mark.parametrize("kind", ["R", "RTS"])
+@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_the_dtype_is_kept(kind, dtype):
+    y = distort(pictures(2, (9, 12)).astype(dtype), kind, np.random.default_rng(0))
+    assert y.dtype == dtype
+
+
+@pytest.mark.parametrize("kind", RANDOM)
 def test_fixed_test_set(test_half, kind, monkeypatch):
     before = test_half.images.copy()
     fixed, again, other = (fixed_test_set(test_half, kind, s) for s in (0, 0, 1))
-    monkeypatch.setattr(distortions, "BLOCK", 4)
+    monkeypatch.setattr("stn_np.data.distortions.warping.BLOCK", 4)
     in_blocks = fixed_test_set(test_half, kind, 0)
     assert fixed.images.shape == (11, 1, *distorted_size(kind, (8, 6)))
     assert fixed.images.dtype == np.float32
@@ -224,3 +225,5 @@ def test_wrong_arguments(test_half):
         distort(x[:, :, :1], "R", rng)
     with pytest.raises(ValueError, match="seed: expected at least 0, got -1"):
         fixed_test_set(test_half, "R", -1)
+    with pytest.raises(ValueError, match="kind: expected one of 'none', 'R', 'RTS', got 'P'"):
+        random_theta("P", 1, rng, (4, 4))

@@ -146,6 +146,17 @@ def test_default_folders_are_numbered(tmp_path: Path) -> None:
     assert default_folder(mine, tmp_path).name == "my_pictures-RTS-fcn-001"
 
 
+def test_default_folders_name_the_transform_unless_it_is_the_default(tmp_path: Path) -> None:
+    named = {
+        ("st-fcn", "tps"): "digits-R-st-fcn-tps-001",
+        ("st-cnn", "affine-natural"): "digits-R-st-cnn-affine-natural-001",
+        ("st-fcn", "affine"): "digits-R-st-fcn-001",
+        ("cnn", "tps"): "digits-R-cnn-001",  # it has none
+    }
+    for (model, transform), name in named.items():
+        assert default_folder(config(model=model, transform=transform), tmp_path).name == name
+
+
 def test_data_checksum_sees_every_change() -> None:
     train, test = load_digits()
     first = data_checksum(train, test)
@@ -194,23 +205,36 @@ def test_json_of_another_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "transform", "R", "RTS"),
+    ("model", "transform", "R", "RTS", "P", "E", "TC"),
     [
-        ("fcn", None, 2.1, 5.2),
-        ("cnn", None, 1.2, 0.8),
-        ("st-fcn", "affine", 1.2, 0.8),
-        ("st-cnn", "affine", 0.7, 0.5),
+        ("fcn", None, 2.1, 5.2, 3.1, 3.2, 13.2),
+        ("cnn", None, 1.2, 0.8, 1.5, 1.4, 3.5),
+        ("st-fcn", "affine", 1.2, 0.8, 1.5, 2.7, 2.0),
+        ("st-fcn", "projective", 1.3, 0.9, 1.4, 2.6, None),
+        ("st-fcn", "tps", 1.1, 0.8, 1.4, 2.4, None),
+        ("st-cnn", "affine", 0.7, 0.5, 0.8, 1.2, 1.7),
+        ("st-cnn", "projective", 0.8, 0.6, 0.8, 1.3, None),
+        ("st-cnn", "tps", 0.7, 0.5, 0.8, 1.1, None),
     ],
 )
-def test_the_papers_table(model: str, transform: str | None, R: float, RTS: float) -> None:
-    assert paper_error("mnist", "R", model, transform) == R
-    assert paper_error("mnist", "RTS", model, transform) == RTS
+def test_the_papers_table(
+    model: str,
+    transform: str | None,
+    R: float,
+    RTS: float,
+    P: float,
+    E: float,
+    TC: float | None,
+) -> None:
+    for distortion, error in {"R": R, "RTS": RTS, "P": P, "E": E, "TC": TC}.items():
+        assert paper_error("mnist", distortion, model, transform) == error
+        assert paper_error("digits", distortion, model, transform) is None
     assert paper_error("mnist", "none", model, transform) is None
-    assert paper_error("digits", "R", model, transform) is None
 
 
 def test_the_paper_has_no_attention_on_distorted_mnist() -> None:
-    assert paper_error("mnist", "R", "st-cnn", "attention") is None
+    for distortion in ("R", "RTS", "P", "E", "TC"):
+        assert paper_error("mnist", distortion, "st-cnn", "attention") is None
 
 
 def test_why_the_figures_may_differ() -> None:

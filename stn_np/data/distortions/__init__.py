@@ -1,0 +1,34 @@
+"""The paper's distortions of MNIST (section 4.1, A.4), one kind a file.
+
+========  ==============================================  ==================
+kind      what happens to a picture                       file
+========  ==============================================  ==================
+R         turned by up to 90 degrees                      ``turned.py``
+RTS       turned, scaled, put somewhere in 42 x 42        ``turned.py``
+P         scaled, its corners moved: seen in perspective  ``projective.py``
+E         scaled, bent by a thin plate spline             ``elastic.py``
+TC        put somewhere in 60 x 60, among other pieces    ``cluttered.py``
+========  ==============================================  ==================
+
+Each file says what the paper states and what is decided here.
+"""
+
+from stn_np.data.distortions.kinds import (
+    KINDS,
+    Distortion,
+    distort,
+    distorted_size,
+    fixed_test_set,
+    random_theta,
+)
+from stn_np.data.distortions.warping import warp
+
+__all__ = [
+    "KINDS",
+    "Distortion",
+    "distort",
+    "distorted_size",
+    "fixed_test_set",
+    "random_theta",
+    "warp",
+]
