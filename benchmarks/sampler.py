@@ -1,5 +1,7 @@
 """The bilinear sampler alone against ``torch.nn.functional.grid_sample``: forward and backward.
 
+Forward is measured twice: without gradients (``torch.no_grad``, ``needs_dU=needs_dgrid=False``),
+and as in training, when it also prepares the backward pass.
 Run:  python benchmarks/sampler.py
 """
 
@@ -46,16 +48,25 @@ def compare(U_shape: tuple[int, ...], out: tuple[int, int], rounds: int) -> None
     V_t = F.grid_sample(U_t, grid_t, align_corners=True)
     np.testing.assert_allclose(V, V_t.detach().numpy(), atol=1e-3)  # the same task
 
-    def torch_forward() -> object:
+    def torch_without_gradients() -> object:
         with torch.no_grad():
             return F.grid_sample(U_t, grid_t, align_corners=True)
 
-    forward = {"ours": lambda: stn_np.grid_sample(U, grid), "torch": torch_forward}
-    both = {
-        "ours": lambda: backward(dV),
-        "torch": lambda: torch.autograd.grad(V_t, (U_t, grid_t), dV_t, retain_graph=True),
+    passes = {
+        "forward, no gradients": {
+            "ours": lambda: stn_np.grid_sample(U, grid, needs_dU=False, needs_dgrid=False),
+            "torch": torch_without_gradients,
+        },
+        "forward": {
+            "ours": lambda: stn_np.grid_sample(U, grid),
+            "torch": lambda: F.grid_sample(U_t, grid_t, align_corners=True),
+        },
+        "backward": {
+            "ours": lambda: backward(dV),
+            "torch": lambda: torch.autograd.grad(V_t, (U_t, grid_t), dV_t, retain_graph=True),
+        },
     }
-    for name, sides in (("forward", forward), ("backward", both)):
+    for name, sides in passes.items():
         t = medians(sides, rounds)
         size = f"{U_shape} to {out[0]}x{out[1]}"
         print(

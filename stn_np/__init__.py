@@ -8,9 +8,9 @@ Every differentiable thing is a callable that returns its value and its pullback
     dtheta = grid_backward(dgrid)
 """
 
-from stn_np import data, layers, models, transforms
+from stn_np import data, layers, models, sampling, transforms
 from stn_np.gradcheck import GradcheckError, gradcheck
-from stn_np.sampling import grid_sample
+from stn_np.sampling import affine_sample, grid_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import affine_grid
 
@@ -20,10 +20,12 @@ __all__ = [
     "GradcheckError",
     "SpatialTransformer",
     "affine_grid",
+    "affine_sample",
     "data",
     "gradcheck",
     "grid_sample",
     "layers",
     "models",
+    "sampling",
     "transforms",
 ]

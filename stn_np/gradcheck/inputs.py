@@ -68,8 +68,7 @@ def theta_between_pixels(
     identity = np.asarray(transform.identity)
     steps = 1e-4 * np.eye(len(identity))
     forward, backward = (
-        _pixels(transform(theta, shape)[0])  # type: ignore[arg-type]
-        for theta in (identity + steps, identity - steps)
+        _pixels(transform(theta, shape)[0]) for theta in (identity + steps, identity - steps)
     )
     J = (forward - backward).reshape(len(identity), -1) / 2e-4  # row k: where theta_k moves points
     shift = np.linalg.lstsq(J.T, np.full(J.shape[1], 0.35), rcond=None)[0]

@@ -1,6 +1,7 @@
 """The sampler: V from U and a grid (section 3.3 of the paper)."""
 
 from stn_np.sampling import kernels
+from stn_np.sampling.affine_sample import affine_sample
 from stn_np.sampling.coordinates import PADDING_MODES
 from stn_np.sampling.grid_sample import MODES, Mode, grid_sample
 from stn_np.sampling.kernel import Kernel
@@ -13,6 +14,7 @@ __all__ = [
     "Kernel",
     "Linearised",
     "Mode",
+    "affine_sample",
     "grid_sample",
     "kernels",
     "sample_reference",

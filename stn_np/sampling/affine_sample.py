@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -86,37 +87,22 @@ def affine_sample(
     check_array("theta", theta, ("N", 2, 3))
     check_choice("padding_mode", padding_mode, AFFINE_PADDING_MODES)
     check_rules("bilinear", padding_mode, padding_value, "exact")
-    H_out, W_out = check_size_pair("out_shape", out_shape)
+    out_size = check_size_pair("out_shape", out_shape)
     N_theta, (N_U, _, H, W) = theta.shape[0], U.shape
     if 0 in (H, W):
         raise ValueError(f"U: expected at least one pixel, got shape {U.shape}")
     if N_U != N_theta and 1 not in (N_U, N_theta):
         raise ValueError(f"theta: expected as many maps as images ({N_U}), or one, got {N_theta}")
     N = max(N_U, N_theta) if N_U and N_theta else 0
-
     frame = Frame(xp, U.shape, N, theta.dtype, padding_mode, align_corners)
-    x_unit, y_unit = units_to_pixels(W, align_corners), units_to_pixels(H, align_corners)
-    # Of the output; an axis of a single pixel may have any unit, for there x_t = 0.
-    xt_unit = units_to_pixels(W_out, align_corners) or 1.0
-    yt_unit = units_to_pixels(H_out, align_corners) or 1.0
-    units = xp.asarray(
-        [[x_unit / xt_unit, x_unit / yt_unit, x_unit], [y_unit / xt_unit, y_unit / yt_unit, y_unit]]
-    )
-
-    @lru_cache(maxsize=1)
-    def target(start: int, stop: int) -> Array:
-        """x_t, y_t and 1 of some rows of the output, in pixels from its centre: (3, points)."""
-        rows = xp.arange(start // W_out, stop // W_out)
-        G = xp.ones((3, rows.size, W_out), frame.dtype)
-        G[0] = xp.arange(W_out) - (W_out - 1) / 2
-        G[1] = rows[:, None] - (H_out - 1) / 2
-        return G.reshape(3, -1)  # type: ignore[no-any-return]
+    units = xp.asarray(units_of_matrix((H, W), out_size, align_corners))
+    target = lru_cache(maxsize=1)(partial(target_rows, xp, out_size, frame.dtype))
 
     def locate() -> Iterator[Points]:
         A = theta * units
         A[:, :, 2] += xp.asarray([(W - 1) / 2 + frame.x.shift, (H - 1) / 2 + frame.y.shift])
         A = A.transpose(1, 0, 2).astype(frame.dtype)
-        for images, columns in point_blocks(N, (H_out, W_out)):
+        for images, columns in point_blocks(N, out_size):
             here = images if N_theta == N else slice(0, 1)
             x, y = A[:, here] @ target(columns.start, columns.stop)  # eq. (1)
             yield frame.points((images, columns), x, y)
@@ -124,9 +110,8 @@ def affine_sample(
     # Infinite and huge numbers are allowed, so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
         V, sample_backward = sample(
-            xp, U, locate(), (N, H_out, W_out), padding_value,
-            needs_dU=needs_dU, needs_ds=needs_dtheta,
-        )  # fmt: skip
+            xp, U, locate(), (N, *out_size), padding_value, needs_dU=needs_dU, needs_ds=needs_dtheta
+        )
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         check_gradient("dV", dV, V)
@@ -147,3 +132,27 @@ def affine_sample(
             return dU, dtheta.astype(theta.dtype)
 
     return V, backward
+
+
+def units_of_matrix(
+    size: tuple[int, int], out_size: tuple[int, int], align_corners: bool
+) -> list[list[float]]:
+    """What turns theta into A, entry by entry: source pixels a unit over target pixels a unit.
+
+    On a target axis of one pixel any unit will do, for there x_t = 0.
+    """
+    y, x = (units_to_pixels(n, align_corners) for n in size)
+    y_t, x_t = (units_to_pixels(n, align_corners) or 1.0 for n in out_size)
+    return [[x / x_t, x / y_t, x], [y / x_t, y / y_t, y]]
+
+
+def target_rows(
+    xp: Any, out_size: tuple[int, int], dtype: np.dtype[Any], start: int, stop: int
+) -> Array:
+    """x_t, y_t and 1 of whole rows of the output, pixels start to stop: (3, points)."""
+    H, W = out_size
+    rows = xp.arange(start // W, stop // W)
+    G = xp.ones((3, rows.size, W), dtype)
+    G[0] = xp.arange(W) - (W - 1) / 2
+    G[1] = rows[:, None] - (H - 1) / 2
+    return G.reshape(3, -1)  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ import numpy as np
 from stn_np.backend import Array, array_module, gather, scatter_add
 from stn_np.sampling.blocks import channel_blocks, in_channels
 from stn_np.sampling.coordinates import units_to_pixels
-from stn_np.sampling.points import FRAME, Points, locate, without_place
+from stn_np.sampling.points import FRAME, Points, frame_with, locate, without_place
 
 #: Up to so many channels the forward pass keeps the slopes for the backward pass, which is then
 #: twice as fast. With more they would take too much memory, and the image is read again.
@@ -125,7 +125,8 @@ def sample(
                 receive(points, dx, dy)
         if dflat is None:
             return None
-        return dflat.reshape(framed.shape)[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
+        dU: Array = dflat.reshape(framed.shape)[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
+        return dU
 
     return V.reshape(N, C, H_out, W_out), backward
 
@@ -149,7 +150,7 @@ def corners_of(flat: Array, index: Array, W_f: int) -> Corners:
 def interpolate(
     xp: Any, corners: Corners, points: Points, *, needs_slopes: bool
 ) -> tuple[Array, Slopes | None]:
-    """Eq. (5), along x in both rows, then along y; and from the same differences eq. (7), if needed.
+    """Eq. (5), along x in both rows, then along y; if needed, eq. (7) from the same differences.
 
     V = (1-fy) ((1-fx) u00 + fx u01) + fy ((1-fx) u10 + fx u11), written so that fx = fy = 0 gives
     u00 exactly. Overwrites the corners.
@@ -204,12 +205,3 @@ def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> 
     scatter_add(dflat[1:], index, d01.reshape(-1))
     scatter_add(dflat[W_f:], index, d10.reshape(-1))
     scatter_add(dflat[W_f + 1 :], index, d11.reshape(-1))
-
-
-def frame_with(xp: Any, U: Array, value: float) -> Array:
-    """U (N, C, H, W) inside a frame of one value, in float32 at least."""
-    N, C, H, W = U.shape
-    dtype = np.promote_types(U.dtype, np.float32)
-    framed = xp.full((N, C, H + 2 * FRAME, W + 2 * FRAME), value, dtype)
-    framed[:, :, FRAME:-FRAME, FRAME:-FRAME] = U
-    return framed  # type: ignore[no-any-return]

@@ -81,20 +81,15 @@ def keep_within(xp: Any, x: Array, size: int, reach: tuple[float, float]) -> Non
     xp.minimum(x, xp.full_like(x, size - 1 + reach[1]), out=x)
 
 
-#: How far outside the outermost pixels (to the left, to the right) a coordinate is followed. Under
-#: "zeros": to where both pixels that it reads are zero. Reflections end at the bound.
-REACH = {
-    "zeros": (2.0, 1.0),
-    "constant": (2.0, 1.0),
-    "border": (1.0, 1.0),
-    "reflection": (1e5, 1e5),
-}
+#: How far outside the outermost pixels (to the left, to the right) a coordinate is followed.
+#: Reflections end at the bound.
+REACH = {"border": (1.0, 1.0), "reflection": (1e5, 1e5)}
 
 
 def source_axis(
     xp: Any, g: Array, size: int, padding: str, *, align_corners: bool
 ) -> tuple[Array, Slope]:
-    """Where on one axis the points are read: normalised coordinate, to pixels, to padding.
+    """Where on one axis the points are read under border or reflection, mapped onto the image.
 
     Parameters
     ----------
@@ -105,22 +100,19 @@ def source_axis(
     size
         Number of pixels along the axis.
     padding
-        "zeros": beyond the image lie zeros. "border": clipped to the outermost pixel's centre.
-        "reflection": mirrored at the centres of the outermost pixels (aligned corners) or at their
-        outer edges, then as border.
+        "border": clipped to the outermost pixel's centre. "reflection": mirrored at the centres of
+        the outermost pixels (aligned corners) or at their outer edges, then as border.
     align_corners
         As in `to_pixels`.
 
     Returns
     -------
     x : Array
-        Pixel coordinate; under "zeros" in [-2, size], else in [0, size - 1].
+        Pixel coordinate, in [0, size - 1].
     slope : Slope
-        dx/dg. For border and reflection a point exactly on the border counts as outside.
+        dx/dg. A point exactly on the border counts as outside.
     """
     x, scale = to_pixels(xp, g, size, REACH[padding], align_corners=align_corners)
-    if padding in ("zeros", "constant"):
-        return x, scale  # where clipping is felt, the image itself has no slope
     return x, scale * move_inside(xp, x, size, padding, align_corners)
 
 
@@ -132,7 +124,7 @@ def move_inside(xp: Any, x: Array, size: int, padding: str, align_corners: bool)
     slope = reflect(xp, x, size, align_corners) if padding == "reflection" else xp.ones_like(x)
     slope *= (x > 0) & (x < size - 1)
     xp.clip(x, 0.0, size - 1.0, out=x)
-    return slope  # type: ignore[no-any-return]
+    return slope
 
 
 def reflect(xp: Any, x: Array, size: int, align_corners: bool) -> Array:

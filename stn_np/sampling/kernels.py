@@ -75,7 +75,7 @@ BY_NAME = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}
 def gaussian(sigma: float = 0.5) -> Kernel:
     """exp(-d^2 / 2 sigma^2), cut off at three sigma (one pixel at least), normalised.
 
-    It smooths: with the default, a pixel's own weight at its centre is 0.78. The value at the cut
+    It smooths: with the default, a pixel's own weight at its centre is 0.80. The value at the cut
     is subtracted, so that the kernel ends without a jump.
 
     Parameters
@@ -119,30 +119,32 @@ def lanczos(a: int = 3) -> Kernel:
     check_size("a", a)
 
     def k(d: Array) -> Array:
-        return _sinc(d)[0] * _sinc(d / a)[0]
+        return _sinc(d) * _sinc(d / a)
 
     def k_slope(d: Array) -> Array:
-        (s, ds), (window, dwindow) = _sinc(d), _sinc(d / a)
-        return ds * window + s * dwindow / a
+        s, window = _sinc(d), _sinc(d / a)
+        return _sinc_slope(d, s) * window + s * _sinc_slope(d / a, window) / a
 
     return Kernel(k, k_slope, a, normalise=True)
 
 
-def _sinc(d: Array) -> tuple[Array, Array]:
-    """sin(pi d) / (pi d) and its derivative; exactly 0 at whole d other than 0, and 1 at 0."""
+def _sinc(d: Array) -> Array:
+    """sin(pi d) / (pi d); exactly 0 at whole d other than 0, and 1 at 0."""
     xp = array_module(d=d)
-    whole = xp.rint(d)
-    sign = 1 - 2 * (whole % 2)
-    angle = pi * (d - whole)  # small, so that whole numbers give sin = 0 and not 1e-16
-    tiny = abs(d) < 1e-3  # there: the Taylor series
-    safe = xp.where(tiny, xp.ones_like(d), d)
-    sinc = sign * xp.sin(angle) / (pi * safe)
-    slope = (sign * xp.cos(angle) - sinc) / safe
-    square = (pi * d) ** 2
-    return (
-        xp.where(tiny, 1 - square / 6 * (1 - square / 20), sinc),
-        xp.where(tiny, -(pi**2) / 3 * d * (1 - square / 10), slope),
-    )
+    whole, zero = xp.rint(d), d == 0
+    sine = xp.sin(pi * (d - whole))  # so that whole numbers give 0 and not 1e-16
+    half = whole / 2
+    sign = 1 - 4 * (half - xp.floor(half))  # (-1)^whole
+    return (sign * sine + zero) / (pi * d + zero)  # type: ignore[no-any-return]
+
+
+def _sinc_slope(d: Array, sinc: Array) -> Array:
+    """The derivative of sinc: (cos(pi d) - sinc) / d. Near 0, where that is 0/0, Taylor series."""
+    xp = array_module(d=d)
+    tiny = abs(d) < 1e-3
+    slope = (xp.cos(pi * d) - sinc) / xp.where(tiny, xp.ones_like(d), d)
+    near_0 = -(pi**2) / 3 * d * (1 - (pi * d) ** 2 / 10)
+    return xp.where(tiny, near_0, slope)  # type: ignore[no-any-return]
 
 
 def area(reduction: float) -> Kernel:
@@ -185,17 +187,17 @@ def reduction(
     align_corners
         As in `stn_np.grid_sample`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If grid is no such array, or size not as many positive whole numbers.
-
     Returns
     -------
     tuple of float
         For x, y (and z): over all points of all grids the median of the distance that this
         coordinate goes in one step, or 1 if that is less. Steps along several axes of the output
         add up as the sides of a right angle do, so that turning a grid changes nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If grid is no such array, or size not as many positive whole numbers.
 
     Notes
     -----

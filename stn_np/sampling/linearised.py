@@ -94,6 +94,9 @@ def linearised_dgrid(
     N, n = dV.shape[0], grid.shape[-1]
     shape = (N, *grid.shape[1:])
     rng = np.random.default_rng(settings.seed)
+    # Half precision is too coarse for steps of half a pixel, and for sums over the channels.
+    wide = np.promote_types(grid.dtype, np.float32)
+    dV = dV.astype(np.promote_types(dV.dtype, np.float32), copy=False)
     steps = reduction(grid, size, align_corners=align_corners)
     pixel = [2 / (max(s - 1, 1) if align_corners else s) for s in reversed(size)]
     width = xp.asarray(settings.noise * np.array(steps) * np.array(pixel))
@@ -103,7 +106,7 @@ def linearised_dgrid(
     p = xp.empty(d.shape[:-1])
     p[0] = (V * dV).sum(axis=1)
     for k in range(1, len(d)):
-        p[k] = (sample((grid + d[k] * width).astype(grid.dtype, copy=False)) * dV).sum(axis=1)
+        p[k] = (sample((grid + d[k] * width).astype(wide, copy=False)) * dV).sum(axis=1)
 
     d -= d.mean(axis=0)
     S = xp.einsum("k...i,k...j->...ij", d, d)

@@ -42,11 +42,21 @@ def without_place(xp: Any, points: Points) -> Points:
     return points._replace(corner=nothing, fx=nothing, fy=nothing)
 
 
+def frame_with(xp: Any, U: Array, value: float) -> Array:
+    """U (N, C, H, W) inside a frame of one value, in float32 at least."""
+    N, C, H, W = U.shape
+    dtype = np.promote_types(U.dtype, np.float32)
+    framed = xp.full((N, C, H + 2 * FRAME, W + 2 * FRAME), value, dtype)
+    framed[:, :, FRAME:-FRAME, FRAME:-FRAME] = U
+    return framed  # type: ignore[no-any-return]
+
+
 class Axis:
     """Pixel coordinates along one axis, to which `shift` has been added.
 
     The shift is the M of `to_pixels`, whose addition rounds, less the number of the middle pixel.
-    It is a whole number, so it changes no fraction, and all coordinates near the image are positive.
+    It is a whole number, so it changes no fraction, and with it all coordinates near the image are
+    positive.
     """
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
@@ -59,7 +69,7 @@ class Axis:
         """Normalised to shifted pixel coordinates, as `to_pixels`, but not yet clipped."""
         x = g * units_to_pixels(self.size, align_corners)
         x += (self.size - 1) / 2 + self.shift
-        return x  # type: ignore[no-any-return]
+        return x
 
     def pad(self, xp: Any, x: Array, padding: str, align_corners: bool) -> Array | None:
         """Apply a padding mode to x, in place; its slope, None if it leaves all to the frame."""
@@ -100,8 +110,9 @@ class Frame:
     ) -> None:
         self.xp, self.rule = xp, (padding, align_corners)
         N_U, C, H, W = U_shape
-        # Beyond 2^22 pixels float32 has no digits left for fractions of a pixel.
-        self.dtype = np.promote_types(dtype, np.float32 if max(H, W) < 2**22 else np.float64)
+        # From 2^22 pixels on float32 has no digits left for fractions of a pixel.
+        single = dtype.itemsize <= 4 and max(H, W) < 2**22
+        self.dtype = np.dtype(np.float32 if single else np.float64)
         self.x, self.y = Axis(W, self.dtype), Axis(H, self.dtype)
         self.W = W + 2 * FRAME
         image = C * (H + 2 * FRAME) * self.W
@@ -118,7 +129,7 @@ class Frame:
         x_slope, y_slope = self.x.pad(self.xp, x, *self.rule), self.y.pad(self.xp, y, *self.rule)
         x0, fx = self.x.split(self.xp, x)
         y0, fy = self.y.split(self.xp, y)
-        corner = y0.astype(self.integer)
+        corner: Array = y0.astype(self.integer)
         corner *= self.W
         corner += x0.astype(self.integer)
         corner = (corner + self.first[block[0]]).astype(np.intp, copy=False)

@@ -19,6 +19,7 @@ from stn_np.sampling.blocks import BLOCK, channel_blocks, in_channels
 from stn_np.sampling.continuation import continued, locate_axis
 from stn_np.sampling.coordinates import Slope
 from stn_np.sampling.kernel import Kernel, weigh
+from stn_np.sampling.kernels import NEAREST
 
 
 class Block(NamedTuple):
@@ -55,6 +56,7 @@ def separable(
     C, size, out_size, n = U.shape[1], U.shape[2:], grid.shape[1:-1], grid.shape[-1]
     P = prod(out_size)
     rule = (padding_mode, align_corners)
+    needs_slopes = needs_dgrid and any(k != NEAREST for k in kernels)  # eq. (4) has none
 
     extended = extend(xp, U, padding_value)
     flat, extended_size = extended.reshape(-1), extended.shape[2:]
@@ -92,12 +94,12 @@ def separable(
         dflat = xp.zeros_like(flat) if needs_dU else None
         ds = xp.zeros((n, N, P), flat.dtype) if needs_dgrid else None
         for block in blocks:
-            axes = axes_of(block, needs_slopes=needs_dgrid)
+            axes = axes_of(block, needs_slopes=needs_slopes)
             for channels, here, start in groups(block):
                 dv = dV[block.images, channels, block.columns].astype(flat.dtype, copy=False)
                 if dflat is not None:
                     spread(dflat[here:], axes, start, dv)
-                if ds is not None:
+                if ds is not None and needs_slopes:
                     _, *slopes = read(flat[here:], axes, start)
                     for k in range(n):  # the slopes come as (z,) y, x
                         ds[k, block.images, block.columns] += (dv * slopes[n - 1 - k]).sum(axis=1)

@@ -43,9 +43,13 @@ class Transform(Protocol):
     identity: NDArray[Any]
 
     def __call__(
-        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+        self, theta: Array, out_shape: Any, *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
-        """Theta (N, n_params) to grid (N, H', W', 2); backward(dgrid) returns dtheta."""
+        """Theta (N, n_params) to grid (N, H', W', 2); backward(dgrid) returns dtheta.
+
+        out_shape is (H', W'), in pixels; for `Affine3d`, whose grid is (N, D', H', W', 3), it is
+        (D', H', W').
+        """
         ...
 
 

@@ -54,11 +54,13 @@ class AffineNatural(MatrixFamily):
         h_over_w = proportion(self.in_shape, out_shape, align_corners)
         dtype = np.promote_types(theta.dtype, np.float32)
         angle, shear = theta[:, 0].astype(dtype), theta[:, 3].astype(dtype)
-        sx, sy = scale_of_log(xp, theta[:, 1]), scale_of_log(xp, theta[:, 2])
+        sx, sx_slope = scale_of_log(xp, theta[:, 1])
+        sy, sy_slope = scale_of_log(xp, theta[:, 2])
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity, as in affine_grid
             cos, sin = xp.cos(angle), xp.sin(angle)
-            a, b = sx * cos, sy * (shear * cos - sin)
-            c, d = sx * sin, sy * (shear * sin + cos)
+            cos_y, sin_y = shear * cos - sin, shear * sin + cos  # where the y axis points
+            a, b = sx * cos, sy * cos_y
+            c, d = sx * sin, sy * sin_y
             A = xp.empty((theta.shape[0], 2, 3), dtype)
             A[:, 0, 0], A[:, 0, 1] = a, b * h_over_w
             A[:, 1, 0], A[:, 1, 1] = c / h_over_w, d
@@ -75,8 +77,8 @@ class AffineNatural(MatrixFamily):
             dtheta = xp.empty(theta.shape, theta.dtype)
             with np.errstate(over="ignore", invalid="ignore"):
                 dtheta[:, 0] = a * dc - c * da + b * dd - d * db  # (a, c) turns towards (-c, a)
-                dtheta[:, 1] = a * da + c * dc
-                dtheta[:, 2] = b * db + d * dd
+                dtheta[:, 1] = sx_slope * (cos * da + sin * dc)
+                dtheta[:, 2] = sy_slope * (cos_y * db + sin_y * dd)
                 dtheta[:, 3] = sy * (cos * db + sin * dd)
             dtheta[:, 4:] = dA[:, :, 2]
             return dtheta  # type: ignore[no-any-return]

@@ -49,7 +49,8 @@ def product(A: Array, B: Array) -> tuple[Array, PairBackward]:
         C = A @ B
 
     def backward(dC: Array) -> tuple[Array, Array]:
-        return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
+        with np.errstate(over="ignore", invalid="ignore"):
+            return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
 
     return C, backward
 
@@ -78,6 +79,24 @@ def inverse_matrix(A: Array) -> tuple[Array, Backward]:
         return dA
 
     return X, backward
+
+
+def unit_last_entry(H: Array) -> tuple[Array, Backward]:
+    """Matrices T = H / h by their last entries h, refused unless positive; backward returns dH."""
+    last = H[:, -1, -1]
+    # The last row is 1 for the middle of the target if that lies in front of the horizon.
+    least = np.finfo(H.dtype).eps * abs(H[:, -1]).max(axis=1)
+    expected = "theta: expected the middle of the target in front of the horizon"
+    refuse(~(last > least), expected, "last entry", last)
+    with np.errstate(over="ignore", invalid="ignore"):
+        T = H / last[:, None, None]
+
+    def backward(dT: Array) -> Array:
+        dH = dT / last[:, None, None]
+        dH[:, -1, -1] = -(dH * T).sum(axis=(1, 2))  # every entry was divided by the last
+        return dH
+
+    return T, backward
 
 
 class MatrixGroup:
@@ -146,20 +165,17 @@ class MatrixGroup:
         return H.reshape(H.shape[0], self.n_rows**2)[:, : self.n_params].astype(dtype)
 
     def _head(self, H: Array, dtype: Any) -> tuple[Array, Backward]:
-        """Matrices to theta, with the factor that makes the last entry 1; backward returns dH."""
-        xp, last = array_module(H=H), H[:, -1, -1]
-        # The last row is 1 for the middle of the target if that lies in front of the horizon.
-        least = np.finfo(H.dtype).eps * abs(H[:, -1]).max(axis=1)
-        expected = "theta: expected the middle of the target in front of the horizon"
-        refuse(~(last > least), expected, "last entry", last)
-        with np.errstate(over="ignore", invalid="ignore"):
-            T = H / last[:, None, None]
+        """Matrices to theta, if need be with the factor that makes the last entry 1; and dH."""
+        xp, k = array_module(H=H), self.n_rows
+        if self.n_params > k * (k - 1):
+            H, scale_backward = unit_last_entry(H)
+        else:  # an affine map: the last row is 0 ... 0 1 as it is
+            scale_backward = None
 
         def backward(dtheta: Array) -> Array:
-            dT = xp.zeros((H.shape[0], self.n_rows**2), H.dtype)
-            dT[:, : self.n_params] = dtheta
-            dH = dT.reshape(H.shape) / last[:, None, None]
-            dH[:, -1, -1] = -(dH * T).sum(axis=(1, 2))  # every entry was divided by the last
-            return dH  # type: ignore[no-any-return]
+            dH = xp.zeros((H.shape[0], k * k), H.dtype)
+            dH[:, : self.n_params] = dtheta
+            dH = dH.reshape(H.shape)
+            return dH if scale_backward is None else scale_backward(dH)
 
-        return self._flat_head(T, dtype), backward
+        return self._flat_head(H, dtype), backward

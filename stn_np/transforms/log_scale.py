@@ -14,10 +14,14 @@ from stn_np.transforms.groups import PairBackward, check_pair
 from stn_np.transforms.similarity import Similarity
 
 
-def scale_of_log(xp: Any, log_s: Array) -> Array:
-    """e^log_s, float32 at least. Beyond e^40 and e^-40 it stays: so products of two are finite."""
+def scale_of_log(xp: Any, log_s: Array) -> tuple[Array, Array]:
+    """The scale s = e^log_s and ds/dlog_s, float32 at least.
+
+    Beyond e^40 and e^-40 s stays, without a slope: so products of two scales are finite.
+    """
     dtype = np.promote_types(log_s.dtype, np.float32)
-    return xp.exp(xp.clip(log_s.astype(dtype), -40, 40))  # type: ignore[no-any-return]
+    s = xp.exp(xp.clip(log_s.astype(dtype), -40, 40))
+    return s, s * (abs(log_s) <= 40)
 
 
 class LogScale(MatrixFamily):
@@ -113,13 +117,13 @@ class LogScale(MatrixFamily):
         """Theta with s for log s, float32 at least; backward(dplain) returns dtheta."""
         xp, c = array_module(**{name: theta}), self.family.scale_column
         check_array(name, theta, ("N", self.n_params))
-        s = scale_of_log(xp, theta[:, c])
+        s, s_slope = scale_of_log(xp, theta[:, c])
         plain = theta.astype(s.dtype)
         plain[:, c] = s
 
         def backward(dplain: Array) -> Array:
             dtheta = dplain.astype(theta.dtype)
-            dtheta[:, c] = s * dplain[:, c]
+            dtheta[:, c] = s_slope * dplain[:, c]
             return dtheta
 
         return plain, backward

@@ -42,7 +42,7 @@ def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Arr
 def homogeneous_grid(
     xp: Any, out_shape: tuple[int, ...], *, align_corners: bool, dtype: Any
 ) -> Array:
-    """All target points (x_t, y_t, 1), row after row: the matrix B of T(G) = M B, transposed.
+    """All target points (x_t, y_t, 1)^T side by side, row after row: the matrix B of T(G) = M B.
 
     Parameters
     ----------

@@ -263,6 +263,20 @@ def test_a_middle_behind_the_horizon_is_refused() -> None:
         projective.inverse(theta)
 
 
+@pytest.mark.parametrize("name", ["affine", "affine3d"])
+def test_infinite_affine_maps_are_composed(name: str) -> None:
+    """They have no horizon: nothing is refused, and the linear part stays as it is."""
+    identity = group_of(name).identity
+    k = 3 if name == "affine3d" else 2
+    far = identity.copy()
+    far[k] = np.inf  # t_x
+    theta, backward = compose(name, identity[None], far[None])
+    linear = np.arange(identity.size) % (k + 1) != k
+    assert_equal(theta[0][linear], identity[linear])
+    assert theta[0][k] == np.inf
+    assert_equal(backward(np.ones_like(theta))[1], np.ones_like(theta))
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -3e38, 1e-45])
 @every_group

@@ -139,6 +139,16 @@ def test_how_far_the_samples_lie(xp: Any) -> None:
         assert np.abs(pixels.mean(axis=(0, 1, 2, 3))).max() < 0.06
 
 
+def test_half_precision_is_not_too_coarse_for_the_samples(xp: Any) -> None:
+    """A float16 grid knows places to 0.05 px here, no finer than its samples lie round them."""
+    U = np.arange(400.0)[None, None, None] * np.ones((2, 1))
+    grid = np.zeros((1, 1, 300, 2), np.float16)
+    grid[..., 0] = np.linspace(0.25, 0.5, 300)
+    dV, settings = np.ones((1, 1, 1, 300)), Linearised(noise=0.05)
+    _, _, dgrid = sampled(xp, U, grid, dV, grid_gradient=settings)
+    assert_close(to_numpy(dgrid)[..., 0].astype(float), np.full((1, 1, 300), 399 / 2), 0.02)
+
+
 def test_the_seed_decides(xp: Any, rng: Any) -> None:
     U, grid = (
         xp.asarray(rng.normal(size=(2, 1, 9, 8))),

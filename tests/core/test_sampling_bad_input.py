@@ -196,7 +196,7 @@ def test_reduction_of_what_is_no_grid() -> None:
 
 # --------------------------------------------------------------- NaN, infinite and huge coordinates
 
-WILD = [NAN, INF, -INF, 3.4e38, -3.4e38, 3e38, 1e30, -1e30, 1e10, -1e10, 2.0**31, -(2.0**31),
+WILD = [NAN, -NAN, INF, -INF, 3.4e38, -3.4e38, 3e38, 1e30, -1e30, 1e10, -1e10, 2.0**31, -(2.0**31),
         2.0**63, 1e5, -1e5, 1e-45, -1e-45, 0.3, -1.0, 1.0]  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def test_wild_coordinates_give_finite_numbers(
     if dtype == np.float64:
         values = np.concatenate([values, [1e300, -1e308, np.finfo(np.float64).max]])
     pairs = np.stack(np.meshgrid(values, values), -1)[None]
-    triples = np.stack(np.meshgrid(*[values[[0, 1, 2, 3, 9, -3, -1]]] * 3), -1)[None]
+    triples = np.stack(np.meshgrid(*[values[[0, 1, 2, 3, 4, 10, -3, -1]]] * 3), -1)[None]
     sizes = [(1, 1), (1, 5), (3, 4), (28, 2), (1, 1, 1), (3, 2, 4)]
     for size in sizes:
         grid = pairs if len(size) == 2 else triples
@@ -238,12 +238,12 @@ def test_nan_is_far_to_the_left_and_infinity_far_away(
 ) -> None:
     size = (3, 4, 7)[-dims:]
     U = rng.normal(size=(1, 1, *size)).astype(dtype)
-    middle = grid_of(np.full((1, *[1] * (dims - 1), 9, dims), 1.0), size, corners).astype(dtype)
+    middle = grid_of(np.full((1, *[1] * (dims - 1), 10, dims), 1.0), size, corners).astype(dtype)
     left, right = middle.copy(), middle.copy()
     left[..., 0], right[..., 0] = -20, 20
     lost = middle.copy()
-    lost[..., 0] = [NAN, -INF, -3e38, -1e20, -1e6, INF, 3e38, 1e20, 1e6]
-    far = np.where(np.arange(9)[:, None] < 5, left, right)
+    lost[..., 0] = [NAN, -NAN, -INF, -3e38, -1e20, -1e6, INF, 3e38, 1e20, 1e6]
+    far = np.where(np.arange(10)[:, None] < 6, left, right)
     dV = np.ones((1, 1, *lost.shape[1:-1]), dtype)
     for padding in ("zeros", "constant", "border"):
         options = {"mode": mode, "align_corners": corners, **padded(padding)}

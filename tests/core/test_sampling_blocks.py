@@ -14,11 +14,11 @@ from stn_np.backend import to_numpy
 #: Of the image, and of the grid's points; in the order in which the sampler's blocks give out.
 LARGE = [
     ((1, 1, 9, 11), (300, 310)),  # more points than a block in one image
-    ((1500, 1, 3, 4), (7, 9)),  # many images in a block, and more than one block
-    ((3, 140, 5, 4), (19, 29)),  # more channels than fit with so many points
-    ((1, 40_000, 1, 2), (1, 1)),  # more channels than a block
+    ((2500, 1, 3, 4), (7, 9)),  # many images in a block, and more than one block
+    ((3, 250, 5, 4), (19, 29)),  # more channels than fit with so many points
+    ((1, 80_000, 1, 2), (1, 1)),  # more channels than a block
     ((2, 3, 4, 6, 5), (20, 40, 50)),
-    ((1500, 2, 2, 3, 4), (3, 3, 4)),
+    ((2000, 2, 2, 3, 4), (3, 3, 4)),
 ]
 
 
@@ -47,8 +47,8 @@ def test_results_do_not_depend_on_the_blocks(
 @pytest.mark.parametrize(("mode", "padding"), [("nearest", "border"), ("bicubic", "wrap")])
 @pytest.mark.parametrize("shared", ["U", "grid"])
 def test_sharing_across_blocks(xp: Any, rng: Any, shared: str, mode: str, padding: str) -> None:
-    U, grid = rng.normal(size=(1700, 2, 3, 4)), rng.uniform(-1.5, 1.5, (1700, 6, 7, 2))
-    dV, options = rng.normal(size=(1700, 2, 6, 7)), {"mode": mode, "padding_mode": padding}
+    U, grid = rng.normal(size=(3400, 2, 3, 4)), rng.uniform(-1.5, 1.5, (3400, 6, 7, 2))
+    dV, options = rng.normal(size=(3400, 2, 6, 7)), {"mode": mode, "padding_mode": padding}
     one_U, one_grid = (U[:1], grid) if shared == "U" else (U, grid[:1])
     copies = np.broadcast_to(one_U, U.shape), np.broadcast_to(one_grid, grid.shape)
     V, *gradients = sampled(xp, one_U, one_grid, dV, **options)

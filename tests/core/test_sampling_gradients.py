@@ -136,6 +136,8 @@ def test_nearest_gives_the_grid_exact_zeros(xp: Any, rng: Any, padding: str, dim
     _, _, dgrid = sampled(xp, U, grid.astype(np.float32), dV, mode="nearest", **padded(padding))
     assert_equal(dgrid, np.zeros(grid.shape, np.float32))
     assert dgrid.dtype == np.float32
+    _, _, dgrid = sampled(xp, np.full_like(U, np.inf), grid, dV, mode="nearest", **padded(padding))
+    assert_equal(dgrid, np.zeros(grid.shape))
 
 
 @every_kernel

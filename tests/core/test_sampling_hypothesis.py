@@ -52,7 +52,8 @@ def points_of_all_kinds(
 @thorough
 @given(
     size=st.lists(axis, min_size=2, max_size=3), out=st.tuples(few, few, few),
-    N=few, C=few, shared=st.sampled_from(["", "U", "grid"]),
+    N=few, C=st.sampled_from([1, 2, 3, 5, 1, 2, 3, 1, 2, 0]),
+    shared=st.sampled_from(["", "U", "grid"]),
     names=st.lists(st.sampled_from(list(MODES)), min_size=3, max_size=3),
     one_an_axis=st.booleans(), padding=st.sampled_from(EVERY_PADDING), corners=st.booleans(),
     value=st.integers(-2, 2),

@@ -108,7 +108,7 @@ def test_batch_of_one(
 ) -> None:
     size = (3, 5, 8)[-dims:]
     grid = grid_of(smooth_points(rng, (N_grid, 2, 3, 4)[: dims + 1], size, corners), size, corners)
-    check(xp, rng.normal(size=(N_U, 3, *size)), grid, mode, padding, corners)
+    check(xp, rng.normal(size=(N_U, 6, *size)), grid, mode, padding, corners)
 
 
 @pytest.mark.parametrize(("dims", "mode"), KINDS)

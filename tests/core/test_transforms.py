@@ -229,6 +229,23 @@ def test_log_scale_is_its_family_with_the_logarithm(xp: Any, rng: Any, family: A
 # ---------------------------------------------------------------------------------- names and wild
 
 
+@pytest.mark.parametrize("name", ["attention-log", "similarity-log", "affine-natural"])
+def test_a_scale_that_stays_has_no_slope(xp: Any, rng: Any, name: str) -> None:
+    """Beyond e^40 and e^-40; up to there the slope is the scale itself."""
+    family = by_name(name)
+    columns = [1, 2] if name == "affine-natural" else [family.family.scale_column]
+    theta = np.zeros((4, family.n_params))
+    theta[:, columns] = np.array([-41.0, -39.0, 39.0, 41.0])[:, None]
+    dA = rng.uniform(1, 2, (4, 2, 3))
+    A, backward = family.matrix(xp.asarray(theta), (3, 5))
+    slopes = to_numpy(backward(xp.asarray(dA)))[:, columns]
+    assert_equal(slopes[[0, 3]], np.zeros((2, len(columns))))
+    diagonal = np.stack([(np.asarray(to_numpy(A)) * dA)[:, k, k] for k in (0, 1)], axis=1)
+    expected = diagonal if name == "affine-natural" else diagonal.sum(axis=1, keepdims=True)
+    assert_close(slopes[1] / expected[1], np.ones(len(columns)), 1e-12)
+    assert_close(slopes[2] / expected[2], np.ones(len(columns)), 1e-12)
+
+
 def test_families_by_name() -> None:
     sizes = {"translation": 2, "attention": 3, "attention-log": 3, "similarity": 4,
              "similarity-log": 4, "affine": 6, "affine-natural": 6, "projective": 8, "tps": 32,
