@@ -271,6 +271,19 @@ OPERATIONS: dict[str, Operation] = {
         f"grid_sample-{padding}-{'aligned' if corners else 'centred'}": _sampler(padding, corners)
         for padding, corners in product(PADDINGS, CORNERS)
     },
+    "grid_sample-bicubic-wrap": Operation(
+        lambda U, grid: stn_np.grid_sample(U, grid, mode="bicubic", padding_mode="wrap"),
+        ((2, 3, 4, 5), (2, 3, 6, 2)),
+        (True, True),
+    ),
+    "grid_sample-volume": Operation(
+        stn_np.grid_sample, ((2, 3, 3, 4, 5), (2, 2, 3, 6, 3)), (True, True)
+    ),
+    "affine_sample": Operation(
+        lambda U, theta: stn_np.affine_sample(U, theta, (3, 6)),
+        ((2, 3, 4, 5), (2, 2, 3)),
+        (True, True),
+    ),
     "conv2d": Operation(layers.conv2d, ((2, 3, 6, 5), (4, 3, 3, 2), (4,)), (True, False, False)),
     "linear": Operation(layers.linear, ((3, 5), (4, 5), (4,)), (True, False, False)),
     "relu": Operation(layers.relu, IMAGES, ONE),

@@ -23,6 +23,7 @@ from stn_np.gradcheck.inputs import (
     keep_off_corners,
     ramps,
     read_between_pixels,
+    theta_between_pixels,
 )
 from stn_np.gradcheck.operation import Operation
 from stn_np.gradcheck.parameters import parameters_as_inputs
@@ -35,8 +36,10 @@ from stn_np.layers import (
     max_pool2d,
     relu,
 )
-from stn_np.sampling import PADDING_MODES, Mode, grid_sample, kernels
+from stn_np.sampling import PADDING_MODES, Mode, affine_sample, grid_sample, kernels
+from stn_np.sampling.affine_sample import AFFINE_PADDING_MODES
 from stn_np.sampling.kernels import BY_NAME
+from stn_np.transforms import Affine
 
 
 class Row(NamedTuple):
@@ -95,6 +98,13 @@ def _samplers(rng: np.random.Generator) -> Iterator[Operation]:
     for mode, padding in product(BY_NAME, PADDING_MODES):
         title = f"grid_sample, volume, {mode}, {padding}"
         yield _sampler(rng, title, (3, 5, 4), mode=mode, padding_mode=padding)
+    for padding in AFFINE_PADDING_MODES:
+        theta = theta_between_pixels(Affine(), rng, 2, (5, 7)).reshape(2, 2, 3)
+        yield Operation(
+            f"affine_sample, {padding}",
+            lambda U, theta, padding=padding: affine_sample(U, theta, (5, 7), padding_mode=padding),
+            {"U": rng.normal(size=(2, 3, 5, 7)), "theta": theta},
+        )
     yield _linearised(rng)
     one = _sampler(rng, "", (5, 7)).inputs
     for shared, case in (("U", "one image, many grids"), ("grid", "many images, one grid")):

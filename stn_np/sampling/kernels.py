@@ -153,7 +153,8 @@ def area(reduction: float) -> Kernel:
     A bilinear sample looks at two pixels a side. Where neighbouring points of the grid are further
     apart than that, pixels between them are never read, and fine patterns turn into coarse ones
     that were not there (aliasing). This is the remedy that Pillow, and PyTorch under
-    ``antialias=True``, apply when they shrink an image.
+    ``antialias=True``, apply when they shrink an image. (Near its edges they leave out what lies
+    outside; here the padding mode says what is there.)
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ LinearBasisBackward = Callable[[Array], tuple[Array, Array | None]]
 def linear_basis_grid(
     M: Array, B: Array, *, needs_dB: bool = True
 ) -> tuple[Array, LinearBasisBackward]:
-    """Source coordinates of every output pixel as weighted sums of K fixed or learned pictures.
+    """Source coordinates of every output pixel as weighted sums of K basis images.
 
     Parameters
     ----------
