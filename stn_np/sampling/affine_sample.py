@@ -102,7 +102,9 @@ def affine_sample(
         A = theta * units
         A[:, :, 2] += xp.asarray([(W - 1) / 2 + frame.x.shift, (H - 1) / 2 + frame.y.shift])
         A = A.transpose(1, 0, 2).astype(frame.dtype)
-        for images, columns in point_blocks(N, out_size):
+        for images, columns in point_blocks(
+            N, out_size[0] * out_size[1], step=out_size[1]
+        ):  # whole rows
             here = images if N_theta == N else slice(0, 1)
             x, y = A[:, here] @ target(columns.start, columns.stop)  # eq. (1)
             yield frame.points((images, columns), x, y)

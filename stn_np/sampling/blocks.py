@@ -12,17 +12,16 @@ from stn_np.backend import Array
 BLOCK = 65_536
 
 
-def point_blocks(N: int, out_shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """The output pixels of N images as (images, columns): all of some images, or rows of one.
+def point_blocks(N: int, points: int, step: int = 1) -> Iterator[tuple[slice, slice]]:
+    """N images with so many points each as (images, points): several images, or a part of one.
 
-    A column is one output pixel's place in its image, row after row.
+    An image is cut only after whole multiples of `step` points.
     """
-    H, W = out_shape
-    step = max(1, W) * max(1, BLOCK // max(1, W))
-    images = max(1, BLOCK // max(1, H * W))
-    for p in range(0, H * W, step):
+    part = max(1, step) * max(1, BLOCK // max(1, step))
+    images = max(1, BLOCK // max(1, points))
+    for p in range(0, points, part):
         for n in range(0, N, images):
-            yield slice(n, min(n + images, N)), slice(p, min(p + step, H * W))
+            yield slice(n, min(n + images, N)), slice(p, min(p + part, points))
 
 
 def channel_blocks(C: int, points: int) -> Iterator[slice]:

@@ -83,7 +83,7 @@ class Kernel:
         return ceil(2 * self.radius)
 
 
-class Taps(NamedTuple):
+class Weighed(NamedTuple):
     """What a kernel says about the points of one axis."""
 
     first: Array  # the first pixel that each point reads: a whole number, as float
@@ -91,7 +91,7 @@ class Taps(NamedTuple):
     slopes: list[Array]  # their derivatives in x; empty if not asked for
 
 
-def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Taps:
+def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Weighed:
     """Which pixels the points x (any shape, in pixels) read along an axis, and how they weigh."""
     xp = array_module(x=x)
     first = xp.floor(x - kernel.radius) + 1
@@ -110,4 +110,4 @@ def weigh(kernel: Kernel, x: Array, *, needs_slopes: bool) -> Taps:
         if slopes:  # (k / sum k)' = (k' - (k / sum k) sum k') / sum k
             change = sum(slopes[1:], slopes[0])
             slopes = [(s - w * change) / total for s, w in zip(slopes, weights, strict=True)]
-    return Taps(first, weights, slopes)
+    return Weighed(first, weights, slopes)

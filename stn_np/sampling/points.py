@@ -143,7 +143,7 @@ def locate(
     N_grid, H_out, W_out = grid.shape[:3]
     frame = Frame(xp, U_shape, N, grid.dtype, padding, align_corners)
     gx, gy = (grid[..., k].reshape(N_grid, H_out * W_out) for k in (0, 1))
-    for images, columns in point_blocks(N, (H_out, W_out)):
+    for images, columns in point_blocks(N, H_out * W_out):
         here = images if N_grid == N else slice(0, 1), columns
         x = frame.x.from_grid(gx[here].astype(frame.dtype, copy=False), align_corners)
         y = frame.y.from_grid(gy[here].astype(frame.dtype, copy=False), align_corners)

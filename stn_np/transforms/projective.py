@@ -37,6 +37,8 @@ class Projective(MatrixGroup):
     coordinates (-1e6, -1e6), which samplers read as padding, and pass no gradient. So do points
     whose coordinates are NaN or too large for float32. The gradient is finite everywhere, and grows
     as 1/(h_3 p)^2.
+
+    The pullback reads the grid: do not change it in place before.
     """
 
     name = "projective"
