@@ -119,4 +119,5 @@ def extend(xp: Any, U: Array, value: float) -> Array:
 def crop(extended: Array) -> Array:
     """The image without those lines, as a view."""
     inside: Any = (..., *(slice(0, s - 1) for s in extended.shape[2:]))
-    return extended[inside]
+    image: Array = extended[inside]
+    return image
