@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from stn_np.backend import Array, array_module
 
@@ -70,19 +73,28 @@ def check_same_dtype(**arrays: Array) -> None:
 
 
 def check_scalar(name: str, value: object) -> None:
-    """A real number is expected: Python's, NumPy's, or a 0-d array."""
+    """A real number is expected: Python's, NumPy's, or a 0-d array. A bool is none."""
     shape = getattr(value, "shape", ())
     if shape != ():
         raise ValueError(f"{name}: expected one number, got shape {format_shape(shape)}")
     dtype = getattr(value, "dtype", None)
-    if not isinstance(value, int | float) and (dtype is None or dtype.kind not in "fiu"):
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real and (dtype is None or dtype.kind not in "fiu"):
         raise TypeError(f"{name}: expected one number, got {value!r}")
+    if isinstance(value, int) and value.bit_length() > 1023:
+        raise ValueError(f"{name}: expected a number that a float can hold, got a larger one")
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False is expected: "False" from a configuration file would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     """Value must be one of the known names; the nearest one is suggested."""
     names = list(known)
-    if value in names:
+    if isinstance(value, str) and value in names:
         return
     by_lower_case = {name.lower(): name for name in names}
     near = difflib.get_close_matches(str(value).lower(), by_lower_case, n=1, cutoff=0.4)
@@ -90,13 +102,17 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     raise ValueError(f"{name}: expected one of {', '.join(map(repr, names))}, got {value!r}{hint}")
 
 
-def check_size(name: str, value: object, minimum: int = 1) -> None:
-    """Value must be a whole number of at least `minimum` (a bool is not one)."""
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole:
+def check_size(name: str, value: object, minimum: int = 1) -> int:
+    """Check for a whole number of at least `minimum` (a bool is none); return it as Python's."""
+    try:
+        size = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        size = None
+    if size is None or isinstance(value, bool):
         raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if value.__index__() < minimum:  # type: ignore[attr-defined]
+    if size < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {value!r}")
+    return int(size)
 
 
 def check_sizes(name: str, value: object, n: int) -> tuple[int, ...]:
@@ -104,9 +120,7 @@ def check_sizes(name: str, value: object, n: int) -> tuple[int, ...]:
     wanted = {2: "a pair (height, width)", 3: "a triple (depth, height, width)"}[n]
     if not isinstance(value, tuple | list) or len(value) != n:
         raise TypeError(f"{name}: expected {wanted}, got {value!r}")
-    for size in value:
-        check_size(name, size)
-    return tuple(int(size) for size in value)
+    return tuple(check_size(name, size) for size in value)
 
 
 def check_size_pair(name: str, value: object) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from stn_np.checks import check_array, check_sizes
 from stn_np.layers.module import Module
 from stn_np.sampling import Linearised, Mode, affine_sample, grid_sample
 from stn_np.sampling.affine_sample import AFFINE_PADDING_MODES
-from stn_np.sampling.grid_sample import check_rules
+from stn_np.sampling.grid_sample import check_rules, kernels_of
 from stn_np.transforms import MatrixFamily, Transform
 
 #: Pullback of a warp: takes dV, returns (dU or None, dtheta).
@@ -62,7 +62,7 @@ class SpatialTransformer(Module):
         align_corners: bool = True,
         grid_gradient: str | Linearised = "exact",
     ) -> None:
-        check_rules(mode, padding_mode, padding_value, grid_gradient)
+        check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
         if not callable(localisation):
             raise TypeError(f"localisation: expected a module, got {localisation!r}")
         if not hasattr(transform, "n_params") or isinstance(transform, type):
@@ -71,8 +71,9 @@ class SpatialTransformer(Module):
                 f"got {transform!r}"
             )
         self.n_dims: int = getattr(transform, "n_dims", 2)
+        kernels_of(mode, self.n_dims)
         if out_shape is not None:
-            check_sizes("out_shape", out_shape, self.n_dims)
+            out_shape = check_sizes("out_shape", out_shape, self.n_dims)
         self.localisation = localisation
         self.transform = transform
         self.out_shape = out_shape

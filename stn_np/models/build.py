@@ -108,13 +108,12 @@ def build(
         For a size that is no whole number, or a dtype that is none of floating-point numbers.
     """
     check_choice("model", name, NAMES)
-    filters = FILTERS if filters is None else filters
-    check_size("filters", filters)
+    filters = check_size("filters", FILTERS if filters is None else filters)
     check_choice("distortion", distortion, SIDES)
-    check_size("n_classes", n_classes)
+    n_classes = check_size("n_classes", n_classes)
     least = SIDES[distortion]
     input_shape = (1, least, least) if input_shape is None else input_shape
-    check_input_shape(input_shape, least)
+    input_shape = check_input_shape(input_shape, least)
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"dtype: expected a floating-point dtype, got {dtype!r}")
     C, H, W = input_shape
@@ -168,11 +167,11 @@ def _units(
     return units(filters)
 
 
-def check_input_shape(shape: object, least: int) -> None:
+def check_input_shape(shape: object, least: int) -> tuple[int, int, int]:
     """(C, H, W), large enough for all convolutions: `least` pixels along both axes."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise ValueError(f"input_shape: expected (C, H, W), got {shape!r}")
-    for size in shape:
-        check_size("input_shape", size)
-    if min(shape[1:]) < least:
+    C, H, W = (check_size("input_shape", size) for size in shape)
+    if min(H, W) < least:
         raise ValueError(f"input_shape: expected images of at least {least}x{least}, got {shape!r}")
+    return C, H, W

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from bisect import bisect_right
+from math import isqrt, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ def cnn_size(shape: tuple[int, ...], filters: int, n_classes: int) -> int:
 
 def cnn_filters(shape: tuple[int, ...], n_classes: int, budget: int) -> int:
     """The CNN's filters that bring its parameters nearest to a budget; at least 1."""
-    filters = 1
-    while cnn_size(shape, filters + 1, n_classes) <= budget:
-        filters += 1
+    widths = range(1, isqrt(max(budget, 0)) + 2)  # a net of f filters has more than f^2 parameters
+    fitting = bisect_right(widths, budget, key=lambda f: cnn_size(shape, f, n_classes))
+    filters = max(1, fitting)
     excess = {f: abs(cnn_size(shape, f, n_classes) - budget) for f in (filters, filters + 1)}
     return min(excess, key=excess.__getitem__)
 

@@ -13,7 +13,7 @@ from stn_np.checks import check_array, check_choice, check_gradient, check_size_
 from stn_np.sampling.bilinear import GridSampleBackward, sample
 from stn_np.sampling.blocks import point_blocks
 from stn_np.sampling.coordinates import units_to_pixels
-from stn_np.sampling.grid_sample import check_rules
+from stn_np.sampling.grid_sample import check_padding_value, check_rules
 from stn_np.sampling.points import Frame, Points
 
 #: All that `bilinear` knows; "wrap" is sampled through a grid.
@@ -33,8 +33,8 @@ def affine_sample(
 ) -> tuple[Array, GridSampleBackward]:
     """Warp images by affine maps: `affine_grid` and bilinear `grid_sample` in one.
 
-    The same up to rounding, but faster and with less memory: coordinates exist only for a block of
-    points at a time.
+    The same up to rounding, and up to where coordinates overflow, but faster and with less memory:
+    coordinates exist only for a block of points at a time.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def affine_sample(
     check_array("U", U, ("N", "C", "H", "W"))
     check_array("theta", theta, ("N", 2, 3))
     check_choice("padding_mode", padding_mode, AFFINE_PADDING_MODES)
-    check_rules("bilinear", padding_mode, padding_value, "exact")
+    check_rules("bilinear", padding_mode, padding_value, align_corners, "exact")
+    check_padding_value(padding_value, U)
     out_size = check_size_pair("out_shape", out_shape)
     N_theta, (N_U, _, H, W) = theta.shape[0], U.shape
     if 0 in (H, W):

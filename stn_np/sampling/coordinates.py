@@ -22,6 +22,14 @@ def rounding_constant(size: int) -> float:
     return 1.5 * 2.0 ** (size + 3).bit_length()
 
 
+def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
+    """In what coordinates are computed: float32 at least, and float64 on axes of 4 million pixels.
+
+    From there on float32 has no digits left for half a pixel.
+    """
+    return np.promote_types(dtype, np.float32 if size + 4 <= 2**22 else np.float64)
+
+
 def units_to_pixels(size: int, align_corners: bool) -> float:
     """How many pixels a unit of the normalised coordinate is."""
     return (size - 1) / 2 if align_corners else size / 2
@@ -37,7 +45,7 @@ def to_pixels(
     xp
         ``numpy`` or ``cupy``.
     g
-        Coordinates, float32 or float64. NaN counts as far to the left.
+        Coordinates, any floating-point dtype. NaN counts as far to the left.
     size
         Number of pixels along the axis. With one pixel and aligned corners every finite g lies on
         it.
@@ -61,13 +69,13 @@ def to_pixels(
     the wrong one-sided derivative. So x is measured from the centre, and adding and subtracting M
     rounds it to whole multiples of q = 2^(p - 23), with p = ceil(log2(size + 4)) and M = 1.5 2^p
     (float64: 2^(p - 52)). Every m is such a multiple, and q/2 is more than the error, so m comes
-    back exactly, for every size up to a million. The price is that points are known to q/2 (1.9e-6
-    px at 28 px in float32; 4e-15 in float64), about the error they had before.
+    back exactly, for every size up to 2^22 - 4 (float64: far more). The price is that points are
+    known to q/2 (1.9e-6 px at 28 px in float32; 4e-15 in float64), about the error they had before.
     """
     slope = units_to_pixels(size, align_corners)
     centre = (size - 1) / 2
     M = rounding_constant(size)
-    x = g.astype(np.promote_types(g.dtype, np.float32), copy=False) * slope
+    x = g.astype(coordinate_dtype(g.dtype, size), copy=False) * slope
     x += M
     x -= M - centre
     keep_within(xp, x, size, reach)

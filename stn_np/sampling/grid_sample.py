@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_choice, check_gradient, check_scalar
+from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_scalar
 from stn_np.sampling.bilinear import GridSampleBackward, bilinear
 from stn_np.sampling.coordinates import PADDING_MODES
 from stn_np.sampling.kernel import Kernel
@@ -87,7 +87,9 @@ def grid_sample(
     ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of the
     outermost pixels, x_pixel = (x + 1)(W - 1)/2; an axis of one pixel is read at that pixel
     wherever a finite x is. ``False``: they are the outer edges, x_pixel = ((x + 1) W - 1)/2.
-    "reflection" mirrors at these very points; "wrap" repeats after W pixels under both rules.
+    "reflection" mirrors at these very points; "wrap" repeats after W pixels under both rules. Both
+    do so up to 100,000 pixels away: whatever is further out is read in one place, and gets no
+    gradient.
 
     *Nearest* has no gradient to the grid: dgrid is exactly zero, and only the image learns. A point
     half-way between two pixels reads the right one, floor(x + 1/2) (PyTorch: the even one).
@@ -96,18 +98,23 @@ def grid_sample(
     reflection, points exactly on the border count as outside in modes "nearest" and "bilinear": no
     gradient. Kernels that reach further read the image continued by the padding rule.
 
-    Under the identity V equals U bit for bit in the three modes with a name, for pixels that are
-    finite and whose differences from their neighbours are (an infinite pixel spoils those that
-    read it with weight 0: 0 times infinity).
+    The pullback knows what it needs of U and grid: either may be changed afterwards.
+
+    Under the identity V equals U bit for bit in the three modes with a name (float32 grids: on axes
+    of up to 4 million pixels), for pixels that are finite and whose differences from their
+    neighbours are (an infinite pixel spoils those that read it with weight 0: 0 times infinity).
 
     Source: Jaderberg et al. 2015, eqs (3) to (7) and (9).
     """
     array_module(U=U, grid=grid)
     _check_shapes(U, grid)
-    check_rules(mode, padding_mode, padding_value, grid_gradient)
-    kernels = _kernels(mode, grid.shape[-1])
+    check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
+    check_padding_value(padding_value, U)
+    kernels = kernels_of(mode, grid.shape[-1])
     settings = Linearised() if grid_gradient == "linearised" else grid_gradient
     exact = settings == "exact"
+    check_flag("needs_dU", needs_dU)
+    check_flag("needs_dgrid", needs_dgrid)
     fast = mode == "bilinear" and grid.shape[-1] == 2 and padding_mode != "wrap"
     sampler = bilinear if fast else partial(separable, kernels=kernels)
     sample = partial(
@@ -116,6 +123,9 @@ def grid_sample(
     # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
         V, pullback = sample(U, grid, needs_dU=needs_dU, needs_dgrid=needs_dgrid and exact)
+
+    if needs_dgrid and not exact:  # the fit comes later, and reads them again
+        U, grid, V_then = U.copy(), grid.copy(), V.copy()
 
     def values(points: Array) -> Array:
         return sample(U, points, needs_dU=False, needs_dgrid=False)[0]
@@ -127,7 +137,7 @@ def grid_sample(
             if needs_dgrid and isinstance(settings, Linearised):
                 size = U.shape[2:]
                 dgrid = linearised_dgrid(
-                    values, grid, V, dV, size, settings, align_corners=align_corners
+                    values, grid, V_then, dV, size, settings, align_corners=align_corners
                 )
         return dU, dgrid
 
@@ -150,8 +160,18 @@ def _check_shapes(U: Array, grid: Array) -> None:
         )
 
 
+def check_padding_value(padding_value: float, U: Array) -> None:
+    """The value must be one that the image's dtype knows, or it would become infinite."""
+    if abs(padding_value) > float(np.finfo(U.dtype).max):
+        raise ValueError(f"padding_value: expected a number for {U.dtype}, got {padding_value!r}")
+
+
 def check_rules(
-    mode: Mode, padding_mode: str, padding_value: float, grid_gradient: str | Linearised
+    mode: Mode,
+    padding_mode: str,
+    padding_value: float,
+    align_corners: bool,
+    grid_gradient: str | Linearised,
 ) -> None:
     """Refuse settings of `grid_sample` that are unknown or exclude each other."""
     if isinstance(mode, str):
@@ -159,6 +179,7 @@ def check_rules(
     elif not isinstance(mode, Kernel | tuple):
         raise TypeError(f"mode: expected a name, a Kernel or a tuple of them, got {mode!r}")
     check_choice("padding_mode", padding_mode, PADDING_MODES)
+    check_flag("align_corners", align_corners)
     check_scalar("padding_value", padding_value)
     if not isfinite(padding_value):
         raise ValueError(f"padding_value: expected a finite number, got {padding_value!r}")
@@ -173,7 +194,7 @@ def check_rules(
         raise ValueError(f"grid_gradient: expected 'exact' with mode {mode!r}, got 'linearised'")
 
 
-def _kernels(mode: Mode, n: int) -> tuple[Kernel, ...]:
+def kernels_of(mode: Mode, n: int) -> tuple[Kernel, ...]:
     """One kernel an axis, (x, y[, z])."""
     if isinstance(mode, tuple):
         if len(mode) != n or not all(isinstance(kernel, Kernel) for kernel in mode):

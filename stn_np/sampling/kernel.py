@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_scalar
+from stn_np.checks import check_array, check_flag, check_scalar
 
 #: A wider kernel is certainly a mistake: it would read more than 10,000 pixels for each point.
 MAX_RADIUS = 64
@@ -38,8 +38,8 @@ class Kernel:
     Raises
     ------
     TypeError, ValueError
-        If k or k_slope is no function from arrays to finite arrays of the same shape, or the radius
-        is not between 0 and 64.
+        If k or k_slope is no function from arrays to finite arrays of the same shape, or changes
+        the array that it is given; if the radius is not between 0 and 64.
 
     Notes
     -----
@@ -55,6 +55,8 @@ class Kernel:
     def __post_init__(self) -> None:
         """Try both functions once, so that mistakes show here and not inside a sampler."""
         check_scalar("radius", self.radius)
+        check_flag("normalise", self.normalise)
+        object.__setattr__(self, "radius", float(self.radius))
         if not 0 < self.radius <= MAX_RADIUS:
             raise ValueError(
                 f"radius: expected above 0 and at most {MAX_RADIUS} pixels, got {self.radius!r}"
@@ -63,7 +65,16 @@ class Kernel:
         for name, function in (("k", self.k), ("k_slope", self.k_slope)):
             if not callable(function):
                 raise TypeError(f"{name}: expected a function, got {function!r}")
-            value = function(d.copy())
+            given = d.copy()
+            try:
+                value = function(given)
+            except Exception as error:
+                raise TypeError(
+                    f"{name}: expected a function of an array of distances, got one that fails on "
+                    f"it ({type(error).__name__}: {error})"
+                ) from error
+            if not np.array_equal(given, d):
+                raise ValueError(f"{name}: expected a function that leaves d as it is")
             if not isinstance(value, np.ndarray):
                 raise TypeError(f"{name}: expected an array for an array, got {value!r:.60}")
             check_array(name, value, d.shape)

@@ -115,8 +115,7 @@ def lanczos(a: int = 3) -> Kernel:
     TypeError, ValueError
         If a is no such number.
     """
-    check_scalar("a", a)
-    check_size("a", a)
+    a = check_size("a", a)
 
     def k(d: Array) -> Array:
         return _sinc(d) * _sinc(d / a)

@@ -27,9 +27,10 @@ class Linearised:
         Auxiliary samples around each point; the point itself is one more. At least 4.
     noise : float
         Standard deviation of their distance along each axis, in pixels of the image or, where the
-        grid steps over several of these, in steps of the grid.
+        grid steps over several of these, in steps of the grid. From 0.01 to 100.
     seed : int or numpy.random.Generator
-        A number: the same places at each call. A generator: others at each call.
+        A number: the same places at each call. A generator: others at each
+        call, of one and the same backward as well.
 
     Raises
     ------
@@ -43,10 +44,10 @@ class Linearised:
 
     def __post_init__(self) -> None:
         """Refuse what no plane can be fitted to."""
-        check_size("n_samples", self.n_samples, 4)
+        object.__setattr__(self, "n_samples", check_size("n_samples", self.n_samples, 4))
         check_scalar("noise", self.noise)
-        if not 0 < self.noise < float("inf"):
-            raise ValueError(f"noise: expected a finite number above 0, got {self.noise!r}")
+        if not 0.01 <= self.noise <= 100:
+            raise ValueError(f"noise: expected from 0.01 to 100 pixels, got {self.noise!r}")
         if not isinstance(self.seed, np.random.Generator):
             check_size("seed", self.seed, 0)
 

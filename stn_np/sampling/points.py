@@ -11,6 +11,7 @@ from stn_np.backend import Array
 from stn_np.sampling.blocks import point_blocks
 from stn_np.sampling.coordinates import (
     REACH,
+    coordinate_dtype,
     keep_within,
     move_inside,
     rounding_constant,
@@ -110,8 +111,7 @@ class Frame:
     ) -> None:
         self.xp, self.rule = xp, (padding, align_corners)
         N_U, C, H, W = U_shape
-        # From 2^22 pixels on float32 has no digits left for fractions of a pixel.
-        single = dtype.itemsize <= 4 and max(H, W) < 2**22
+        single = coordinate_dtype(dtype, max(H, W)) == np.float32
         self.dtype = np.dtype(np.float32 if single else np.float64)
         self.x, self.y = Axis(W, self.dtype), Axis(H, self.dtype)
         self.W = W + 2 * FRAME

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_sizes
+from stn_np.checks import check_array, check_gradient, check_size_pair, check_sizes
 from stn_np.transforms.groups import MatrixGroup
 from stn_np.transforms.target_grid import homogeneous_grid
 
@@ -69,6 +69,7 @@ def affine_grid(
         s = theta.reshape(N * n, n + 1).astype(dtype, copy=False) @ G
     grid = xp.moveaxis(s.reshape(N, n, *shape), 1, -1)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def backward(dgrid: Array) -> Array:
         check_gradient("dgrid", dgrid, grid)
         ds = xp.moveaxis(dgrid, -1, 1).reshape(N * n, G.shape[1])
@@ -120,7 +121,8 @@ class MatrixFamily(ABC):
         Raises
         ------
         TypeError, ValueError
-            If theta is no floating-point array, or of another shape.
+            If theta is no floating-point array, or of another shape, or out_shape is no pair of
+            positive whole numbers.
         """
 
     def __call__(
@@ -154,8 +156,10 @@ class Affine(MatrixGroup, MatrixFamily):
         """Theta (N, 6) to A (N, 2, 3): the same numbers; backward(dA) returns dtheta."""
         array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
+        check_size_pair("out_shape", out_shape)
         A = theta.astype(np.promote_types(theta.dtype, np.float32)).reshape(-1, 2, 3)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dA: Array) -> Array:
             check_gradient("dA", dA, A)
             return dA.reshape(theta.shape).astype(theta.dtype)

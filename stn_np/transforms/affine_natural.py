@@ -66,6 +66,7 @@ class AffineNatural(MatrixFamily):
             A[:, 1, 0], A[:, 1, 1] = c / h_over_w, d
         A[:, :, 2] = theta[:, 4:]
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dA: Array) -> Array:
             check_gradient("dA", dA, A)
             da, db, dc, dd = (
@@ -75,11 +76,10 @@ class AffineNatural(MatrixFamily):
                 dA[:, 1, 1],
             )
             dtheta = xp.empty(theta.shape, theta.dtype)
-            with np.errstate(over="ignore", invalid="ignore"):
-                dtheta[:, 0] = a * dc - c * da + b * dd - d * db  # (a, c) turns towards (-c, a)
-                dtheta[:, 1] = sx_slope * (cos * da + sin * dc)
-                dtheta[:, 2] = sy_slope * (cos_y * db + sin_y * dd)
-                dtheta[:, 3] = sy * (cos * db + sin * dd)
+            dtheta[:, 0] = a * dc - c * da + b * dd - d * db  # (a, c) turns towards (-c, a)
+            dtheta[:, 1] = sx_slope * (cos * da + sin * dc)
+            dtheta[:, 2] = sy_slope * (cos_y * db + sin_y * dd)
+            dtheta[:, 3] = sy * (cos * db + sin * dd)
             dtheta[:, 4:] = dA[:, :, 2]
             return dtheta  # type: ignore[no-any-return]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient
+from stn_np.checks import check_array, check_gradient, check_size_pair
 from stn_np.transforms.affine import MatrixFamily
 from stn_np.transforms.groups import PairBackward, check_pair, check_scales
 
@@ -29,10 +29,12 @@ class Attention(MatrixFamily):
         """Theta (N, 3) to A (N, 2, 3); backward(dA) returns dtheta (N, 3)."""
         xp = array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
+        check_size_pair("out_shape", out_shape)
         A = xp.zeros((theta.shape[0], 2, 3), np.promote_types(theta.dtype, np.float32))
         A[:, 0, 0] = A[:, 1, 1] = theta[:, 0]
         A[:, :, 2] = theta[:, 1:]
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dA: Array) -> Array:
             check_gradient("dA", dA, A)
             dtheta = xp.empty(theta.shape, theta.dtype)
@@ -57,6 +59,7 @@ class Attention(MatrixFamily):
             theta = s * inner  # s_o (s_i t + t_i) + t_o
             theta[:, 1:] += outer[:, 1:]
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)
             douter = dtheta.astype(outer.dtype)
@@ -81,6 +84,7 @@ class Attention(MatrixFamily):
             inverse = -s * theta  # (t - t_x) / s_theta
         inverse[:, :1] = s
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dinverse: Array) -> Array:
             check_gradient("dinverse", dinverse, inverse)
             ds = dinverse[:, 0] - (dinverse[:, 1:] * theta[:, 1:]).sum(axis=1)

@@ -80,6 +80,7 @@ class ControlPointTransform:
             s = M.reshape(N * 2, K + 2) @ B
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dgrid: Array) -> Array:
             check_gradient("dgrid", dgrid, grid)
             ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W).astype(B.dtype, copy=False)

@@ -55,6 +55,7 @@ class Flow:
         s = theta.reshape(N, 2, H * W) + G[:2].reshape(2, H * W)
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dgrid: Array) -> Array:
             check_gradient("dgrid", dgrid, grid)
             dtheta = xp.empty((N, 2, H, W), theta.dtype)

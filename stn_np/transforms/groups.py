@@ -48,31 +48,38 @@ def product(A: Array, B: Array) -> tuple[Array, PairBackward]:
     with np.errstate(over="ignore", invalid="ignore"):  # as in the grid: the sampler knows infinity
         C = A @ B
 
+    @np.errstate(over="ignore", invalid="ignore")
     def backward(dC: Array) -> tuple[Array, Array]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
+        return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
 
     return C, backward
 
 
-def inverse_matrix(A: Array) -> tuple[Array, Backward]:
+def inverse_matrix(A: Array, *, affine: bool) -> tuple[Array, Backward]:
     """Inverses X of the matrices A (N, k, k); backward(dX) returns dA.
+
+    If `affine`, their last rows are 0 ... 0 1: then only the linear parts have to be invertible,
+    and shifts may be as far as they like.
 
     Raises
     ------
     ValueError
         For a matrix that is singular, or cannot be told from a singular one in its precision.
     """
-    xp, expected = array_module(A=A), "theta: expected maps that can be inverted"
+    xp, expected, k = array_module(A=A), "theta: expected maps that can be inverted", A.shape[1]
+    k, X = k - affine, A.copy()
+    L = A[:, :k, :k]
     with np.errstate(all="ignore"):
-        determinant = xp.linalg.det(A)
-        refuse(~(abs(determinant) > 0), expected, "determinant", determinant)  # NaN as well
-        X = xp.linalg.inv(A)
-        # Skeel's condition number. It does not mind rows of different size, as translations make.
-        condition = (abs(X) @ abs(A)).sum(axis=2).max(axis=1)
-    lost = ~(condition < 1 / np.finfo(A.dtype).eps)
-    refuse(lost, expected, "determinant", determinant)
+        sign, _ = xp.linalg.slogdet(L)  # the determinant itself may underflow
+        refuse(sign == 0, expected, "determinant", sign)
+        X[:, :k, :k] = xp.linalg.inv(L)
+        # Skeel's condition number: it does not mind rows of different size.
+        condition = (abs(X[:, :k, :k]) @ abs(L)).sum(axis=2).max(axis=1)
+        X[:, :k, k:] = X[:, :k, :k] @ -A[:, :k, k:]  # the shifts; there are none unless affine
+    lost = ~(condition < 1 / np.finfo(A.dtype).eps)  # NaN as well
+    refuse(lost, f"{expected} in {A.dtype}", "condition number", condition)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def backward(dX: Array) -> Array:
         Xt = X.swapaxes(1, 2)
         dA: Array = -Xt @ dX @ Xt  # from AX = 1: dA X + A dX = 0
@@ -91,6 +98,7 @@ def unit_last_entry(H: Array) -> tuple[Array, Backward]:
     with np.errstate(over="ignore", invalid="ignore"):
         T = H / last[:, None, None]
 
+    @np.errstate(over="ignore", invalid="ignore")
     def backward(dT: Array) -> Array:
         dH = dT / last[:, None, None]
         dH[:, -1, -1] = -(dH * T).sum(axis=(1, 2))  # every entry was divided by the last
@@ -126,6 +134,7 @@ class MatrixGroup:
         C, product_backward = product(self._square(outer), self._square(inner))
         theta, head_backward = self._head(C, outer.dtype)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)
             douter, dinner = product_backward(head_backward(dtheta))
@@ -143,14 +152,20 @@ class MatrixGroup:
         """The theta of the inverse map; see `stn_np.transforms.Group`."""
         array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
-        X, inverse_backward = inverse_matrix(self._square(theta))
+        X, inverse_backward = inverse_matrix(self._square(theta), affine=self._affine)
         inverse, head_backward = self._head(X, theta.dtype)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dinverse: Array) -> Array:
             check_gradient("dinverse", dinverse, inverse)
             return self._flat_head(inverse_backward(head_backward(dinverse)), theta.dtype)
 
         return inverse, backward
+
+    @property
+    def _affine(self) -> bool:
+        """Whether the last row is 0 ... 0 1 as it is, and not part of theta."""
+        return self.n_params <= self.n_rows * (self.n_rows - 1)
 
     def _square(self, theta: Array) -> Array:
         """Theta (N, n_params) to matrices (N, n_rows, n_rows)."""
@@ -160,6 +175,7 @@ class MatrixGroup:
         H[:, self.n_params :] = xp.eye(k).ravel()[self.n_params :]
         return H.reshape(-1, k, k)  # type: ignore[no-any-return]
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _flat_head(self, H: Array, dtype: Any) -> Array:
         """The first n_params entries of each matrix."""
         return H.reshape(H.shape[0], self.n_rows**2)[:, : self.n_params].astype(dtype)
@@ -167,11 +183,11 @@ class MatrixGroup:
     def _head(self, H: Array, dtype: Any) -> tuple[Array, Backward]:
         """Matrices to theta, if need be with the factor that makes the last entry 1; and dH."""
         xp, k = array_module(H=H), self.n_rows
-        if self.n_params > k * (k - 1):
+        scale_backward = None
+        if not self._affine:
             H, scale_backward = unit_last_entry(H)
-        else:  # an affine map: the last row is 0 ... 0 1 as it is
-            scale_backward = None
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> Array:
             dH = xp.zeros((H.shape[0], k * k), H.dtype)
             dH[:, : self.n_params] = dtheta

@@ -69,14 +69,14 @@ def linear_basis_grid(
         s = rows @ basis
     grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def backward(dgrid: Array) -> tuple[Array, Array | None]:
         check_gradient("dgrid", dgrid, grid)
         ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W).astype(dtype, copy=False)
         dM = (ds @ basis.T).reshape(N, 2, K).astype(M.dtype, copy=False)
         if not needs_dB:
             return dM, None
-        with np.errstate(over="ignore", invalid="ignore"):
-            dB = rows.T @ ds  # all images share B
+        dB = rows.T @ ds  # all images share B
         return dM, dB.reshape(K, H, W).astype(B.dtype, copy=False)
 
     return grid, backward
@@ -157,6 +157,7 @@ class LinearBasis(Module):
             theta.reshape(N, 2, self.n_params // 2), B, needs_dB=learned
         )
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dgrid: Array) -> Array:
             dM, dB = grid_backward(dgrid)
             if isinstance(basis, Parameter):

@@ -34,9 +34,16 @@ class LogScale(MatrixFamily):
     ----------
     family : Attention or Similarity
         The family with the plain scale.
+
+    Raises
+    ------
+    TypeError
+        If family is another one, or a class.
     """
 
     def __init__(self, family: Attention | Similarity) -> None:
+        if not isinstance(family, Attention | Similarity):
+            raise TypeError(f"family: expected Attention() or Similarity(), got {family!r}")
         self.family = family
         self.name = f"{family.name}-log"
         self.n_params = family.n_params
@@ -71,10 +78,11 @@ class LogScale(MatrixFamily):
         C, compose_backward = self.family.compose(
             plain_outer, plain_inner, out_shape=out_shape, align_corners=align_corners
         )
-        theta = C.astype(outer.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
+            theta = C.astype(outer.dtype)
             theta[:, c] = outer[:, c] + inner[:, c]  # log(s_o s_i)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)
             dC = dtheta.astype(C.dtype)
@@ -100,9 +108,11 @@ class LogScale(MatrixFamily):
         X, inverse_backward = self.family.inverse(
             plain, out_shape=out_shape, align_corners=align_corners
         )
-        inverse = X.astype(theta.dtype)
+        with np.errstate(over="ignore"):
+            inverse = X.astype(theta.dtype)
         inverse[:, c] = -theta[:, c]  # log(1/s)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dinverse: Array) -> Array:
             check_gradient("dinverse", dinverse, inverse)
             dX = dinverse.astype(X.dtype)
@@ -121,6 +131,7 @@ class LogScale(MatrixFamily):
         plain = theta.astype(s.dtype)
         plain[:, c] = s
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dplain: Array) -> Array:
             dtheta = dplain.astype(theta.dtype)
             dtheta[:, c] = s_slope * dplain[:, c]

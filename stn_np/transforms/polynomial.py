@@ -9,6 +9,9 @@ from stn_np.layers.module import Parameter
 from stn_np.transforms.linear_basis import LinearBasis
 from stn_np.transforms.target_grid import homogeneous_grid
 
+#: There are 153 monomials up to this degree, and those of one parity hardly differ any more.
+MAX_DEGREE = 16
+
 
 def polynomial(
     out_shape: tuple[int, int],
@@ -24,7 +27,7 @@ def polynomial(
     out_shape : tuple of int
         (H', W') of the output, in pixels.
     degree : int
-        The highest total degree, at least 1. Degree 2: the rows are 1, x, y, x^2, xy, y^2.
+        The highest total degree, from 1 to 16. Degree 2: the rows are 1, x, y, x^2, xy, y^2.
     align_corners : bool
         The corner rule of the target grid; calls have to use the same.
     learned : bool
@@ -38,10 +41,13 @@ def polynomial(
     Raises
     ------
     TypeError, ValueError
-        If degree or a size is no whole number, or is below 1.
+        If degree or a size is no whole number, or is below 1, or degree above 16.
     """
     H, W = check_size_pair("out_shape", out_shape)
     check_size("degree", degree)
+    degree = int(degree)  # a NumPy integer may overflow below
+    if degree > MAX_DEGREE:
+        raise ValueError(f"degree: expected at most {MAX_DEGREE}, got {degree}")
     x, y, _ = homogeneous_grid(np, (H, W), align_corners=align_corners, dtype=np.float64)
     rows = [x ** (n - j) * y**j for n in range(degree + 1) for j in range(n + 1)]
     B = np.stack(rows).reshape(-1, H, W)

@@ -37,8 +37,6 @@ class Projective(MatrixGroup):
     coordinates (-1e6, -1e6), which samplers read as padding, and pass no gradient. So do points
     whose coordinates are NaN or too large for float32. The gradient is finite everywhere, and grows
     as 1/(h_3 p)^2.
-
-    The pullback reads the grid: do not change it in place before.
     """
 
     name = "projective"
@@ -60,23 +58,27 @@ class Projective(MatrixGroup):
         with np.errstate(all="ignore"):  # what is no number here is replaced below
             h = self._square(theta)
             w = h[:, 2] @ G
-            s = (h[:, :2].reshape(2 * N, 3) @ G).reshape(N, 2, P)
+            n = (h[:, :2].reshape(2 * N, 3) @ G).reshape(N, 2, P)
             # It saves time to see that no point can be lost; but a GPU would have to be waited for.
-            lost = _lost(xp, s, w) if xp is not np or _may_lose(xp, theta) else None
+            lost = _lost(xp, n, w) if xp is not np or _may_lose(xp, theta) else None
             if lost is not None:
-                xp.copyto(w, np.inf, where=lost)  # nothing flows back through 1/inf
-            s /= w[:, None]
+                xp.copyto(w, np.inf, where=lost)  # nothing flows back through 1/inf,
+                xp.copyto(n, 0, where=lost[:, None])  # nor through infinity times 0
+            s = n / w[:, None]
             if lost is not None:
                 xp.copyto(s, OUTSIDE, where=lost[:, None])
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dgrid: Array) -> Array:
             check_gradient("dgrid", dgrid, grid)
             ds = dgrid.transpose(0, 3, 1, 2).reshape(N, 2, P).astype(dtype, copy=False)
-            ds = ds / w[:, None]  # quotient rule: s = n/w has dn = ds/w and dw = -s ds/w
+            dn = ds / w[:, None]  # quotient rule: s = n/w has dn = ds/w and dw = -n dn/w
+            if lost is not None:
+                xp.copyto(dn, 0, where=lost[:, None])  # not even if ds is infinite
             dh = xp.empty((N, 9), dtype)
-            dh[:, 0:3], dh[:, 3:6] = ds[:, 0] @ G.T, ds[:, 1] @ G.T
-            dh[:, 6:9] = xp.einsum("ncp,ncp->np", ds, s) @ -G.T
+            dh[:, 0:3], dh[:, 3:6] = dn[:, 0] @ G.T, dn[:, 1] @ G.T
+            dh[:, 6:9] = (xp.einsum("ncp,ncp->np", dn, n) / w) @ -G.T
             return dh[:, :8].astype(theta.dtype)  # type: ignore[no-any-return]
 
         return grid, backward

@@ -25,16 +25,18 @@ def proportion(
 
     Raises
     ------
-    ValueError
-        If neither shape is given.
+    TypeError, ValueError
+        If neither shape is given, or out_shape is no pair of positive whole numbers.
     """
+    if out_shape is not None:
+        check_size_pair("out_shape", out_shape)
     shape = out_shape if in_shape is None else in_shape
     if shape is None:
         raise ValueError(
             "out_shape: expected (height, width), since a rotation depends on the image's "
             "proportions, got None; give it here, or in_shape to the transform"
         )
-    H, W = check_size_pair("out_shape" if in_shape is None else "in_shape", shape)
+    H, W = shape
     return max(H - 1, 1) / max(W - 1, 1) if align_corners else H / W
 
 
@@ -89,14 +91,14 @@ class Similarity(MatrixFamily):
             A[:, 0, 1], A[:, 1, 0] = -s * sin * h_over_w, s * sin / h_over_w
         A[:, :, 2] = theta[:, 2:]
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dA: Array) -> Array:
             check_gradient("dA", dA, A)
             dtheta = xp.empty(theta.shape, theta.dtype)
             da = dA[:, 0, 0] + dA[:, 1, 1]  # a = s cos stands in two places,
             db = dA[:, 1, 0] / h_over_w - dA[:, 0, 1] * h_over_w  # and so does b = s sin
-            with np.errstate(over="ignore", invalid="ignore"):
-                dtheta[:, 0] = s * (cos * db - sin * da)
-                dtheta[:, 1] = cos * da + sin * db
+            dtheta[:, 0] = s * (cos * db - sin * da)
+            dtheta[:, 1] = cos * da + sin * db
             dtheta[:, 2:] = dA[:, :, 2]
             return dtheta  # type: ignore[no-any-return]
 
@@ -123,6 +125,7 @@ class Similarity(MatrixFamily):
             theta[:, 1] = outer[:, 1] * inner[:, 1]
             theta[:, 2:] = (L @ t)[:, :, 0] + A[:, :, 2]
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)
             dt, dA = dtheta[:, 2:, None], xp.empty_like(A)
@@ -158,13 +161,15 @@ class Similarity(MatrixFamily):
         with np.errstate(over="ignore", invalid="ignore"):
             inverse[:, 2:] = -(L @ t)[:, :, 0]
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dinverse: Array) -> Array:
             check_gradient("dinverse", dinverse, inverse)
             dt, dA = dinverse[:, 2:, None], xp.zeros_like(A)
             dA[:, :, :2] = -dt * t.swapaxes(1, 2)
             through_L, dtheta = matrix_backward(dA), xp.empty_like(theta)
             dtheta[:, 0] = -(dinverse[:, 0] + through_L[:, 0])
-            dtheta[:, 1] = -(dinverse[:, 1] + through_L[:, 1]) / theta[:, 1] ** 2
+            # Divided twice: the square of a small scale may be 0.
+            dtheta[:, 1] = -(dinverse[:, 1] + through_L[:, 1]) / theta[:, 1] / theta[:, 1]
             dtheta[:, 2:] = -(L.swapaxes(1, 2) @ dt)[:, :, 0]
             return dtheta  # type: ignore[no-any-return]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient
+from stn_np.checks import check_array, check_gradient, check_size_pair
 from stn_np.transforms.affine import MatrixFamily
 from stn_np.transforms.groups import PairBackward, check_pair
 
@@ -28,10 +28,12 @@ class Translation(MatrixFamily):
         """Theta (N, 2) to A (N, 2, 3); backward(dA) returns dtheta (N, 2)."""
         xp = array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
+        check_size_pair("out_shape", out_shape)
         A = xp.zeros((theta.shape[0], 2, 3), np.promote_types(theta.dtype, np.float32))
         A[:, 0, 0] = A[:, 1, 1] = 1
         A[:, :, 2] = theta
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dA: Array) -> Array:
             check_gradient("dA", dA, A)
             return dA[:, :, 2].astype(theta.dtype)
@@ -51,6 +53,7 @@ class Translation(MatrixFamily):
         with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
             theta = outer + inner
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> tuple[Array, Array]:
             check_gradient("dtheta", dtheta, theta)
             return dtheta.astype(outer.dtype), dtheta.astype(inner.dtype)
@@ -69,6 +72,7 @@ class Translation(MatrixFamily):
         check_array("theta", theta, ("N", self.n_params))
         inverse = -theta
 
+        @np.errstate(over="ignore", invalid="ignore")
         def backward(dinverse: Array) -> Array:
             check_gradient("dinverse", dinverse, inverse)
             return -dinverse.astype(theta.dtype)

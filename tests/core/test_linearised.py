@@ -121,32 +121,25 @@ def test_the_plane_is_fitted_by_least_squares(xp: Any, rng: Any, dims: int) -> N
         assert_close(dgrid[at], plane[:-1], 1e-10)
 
 
-def test_how_far_the_samples_lie(xp: Any) -> None:
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("step", [(1, 1), (0.5, 0.2), (5, 4)])
+def test_how_far_the_samples_lie(xp: Any, corners: bool, step: tuple[float, float]) -> None:
     """Normally distributed: `noise` pixels, or as many steps of a grid that steps over several."""
-    size = (40, 60)
-    for out, steps in [((40, 60), (1, 1)), ((80, 120), (1, 1)), ((10, 12), (5, 4))]:
-        grid = np.stack(np.meshgrid(*[(2 * np.arange(n) + 1) / n - 1 for n in out[::-1]]), -1)[None]
-        V, places = np.zeros((1, 1, *out)), []
+    size = (4, 6)  # small: the two corner rules differ much
+    x, y = step[0] * np.arange(40), step[1] * np.arange(30)
+    grid = grid_of(np.stack(np.meshgrid(x, y), -1)[None], size, corners)
+    V, places = np.zeros((1, 1, 30, 40)), []
 
-        def sample(points: Any, places: Any = places) -> Any:
-            places.append(to_numpy(points))
-            return xp.zeros((1, 1, *points.shape[1:-1]))
+    def sample(points: Any) -> Any:
+        places.append(to_numpy(points))
+        return xp.asarray(V)
 
-        linearised_dgrid(sample, *map(xp.asarray, (grid, V, V)), size, Linearised(20, 0.3),
-                         align_corners=False)  # fmt: skip
-        pixels = (np.stack(places) - grid) * size[::-1] / 2
-        assert pixels.std(axis=(0, 1, 2, 3)) == pytest.approx(0.3 * np.array(steps), rel=0.05)
-        assert np.abs(pixels.mean(axis=(0, 1, 2, 3))).max() < 0.06
-
-
-def test_half_precision_is_not_too_coarse_for_the_samples(xp: Any) -> None:
-    """A float16 grid knows places to 0.05 px here, no finer than its samples lie round them."""
-    U = np.arange(400.0)[None, None, None] * np.ones((2, 1))
-    grid = np.zeros((1, 1, 300, 2), np.float16)
-    grid[..., 0] = np.linspace(0.25, 0.5, 300)
-    dV, settings = np.ones((1, 1, 1, 300)), Linearised(noise=0.05)
-    _, _, dgrid = sampled(xp, U, grid, dV, grid_gradient=settings)
-    assert_close(to_numpy(dgrid)[..., 0].astype(float), np.full((1, 1, 300), 399 / 2), 0.02)
+    linearised_dgrid(sample, *map(xp.asarray, (grid, V, V)), size, Linearised(20, 0.3),
+                     align_corners=corners)  # fmt: skip
+    pixels = (np.stack(places) - grid) * (np.array(size[::-1]) - corners) / 2
+    expected = 0.3 * np.maximum(step, 1)
+    assert pixels.std(axis=(0, 1, 2, 3)) == pytest.approx(expected, rel=0.05)
+    assert (np.abs(pixels.mean(axis=(0, 1, 2, 3))) < 0.05 * expected).all()
 
 
 def test_the_seed_decides(xp: Any, rng: Any) -> None:

@@ -276,3 +276,97 @@ def test_a_bad_pixel_is_felt_within_the_radius_only(
     expected = np.array(to_numpy(clean))
     expected[0, 1, 0, touched] = NAN
     assert_equal(V, expected)
+
+
+# ---------------------------------------------------------- settings that would be taken for others
+
+
+@pytest.mark.parametrize("bad", ["False", None, 0, 1, NAN, [True]])
+def test_only_true_and_false_are_flags(bad: Any) -> None:
+    theta = np.zeros((2, 2, 3))
+    for name in ("align_corners", "needs_dU", "needs_dgrid"):
+        with pytest.raises(TypeError, match=f"^{name}: expected True or False, got"):
+            stn_np.grid_sample(IMAGES, GRID, **{name: bad})
+    with pytest.raises(TypeError, match="^align_corners: expected True or False, got"):
+        stn_np.affine_sample(IMAGES, theta, (3, 4), align_corners=bad)
+    with pytest.raises(TypeError, match="^normalise: expected True or False, got"):
+        Kernel(np.ones_like, np.zeros_like, 1, normalise=bad)
+
+
+def test_a_padding_value_that_the_images_cannot_hold() -> None:
+    """It would become infinite, and infinity times the weight 0 spoil the pixels at the border."""
+    constant: dict[str, Any] = {"padding_mode": "constant"}
+    for dtype, value in ((np.float16, 1e5), (np.float32, 1e39), (np.float32, -1e300)):
+        U = IMAGES.astype(dtype)
+        with pytest.raises(ValueError, match=f"^padding_value: expected a number for {U.dtype}"):
+            stn_np.grid_sample(U, GRID, mode="bicubic", padding_value=value, **constant)
+        with pytest.raises(ValueError, match="^padding_value: expected a number for"):
+            stn_np.affine_sample(U, np.zeros((2, 2, 3)), (3, 4), padding_value=value, **constant)
+
+
+def test_a_kernel_that_changes_its_argument_is_refused() -> None:
+    def in_place(d: np.ndarray) -> np.ndarray:
+        return np.subtract(1, np.abs(d, out=d), out=d)
+
+    with pytest.raises(ValueError, match="^k: expected a function that leaves d as it is"):
+        Kernel(in_place, LINEAR.k_slope, 1)
+
+
+def test_a_kernel_for_one_number_is_refused_in_words() -> None:
+    with pytest.raises(TypeError, match="^k: expected a function of an array of distances"):
+        Kernel(lambda d: max(0, 1 - abs(d)), LINEAR.k_slope, 1)  # type: ignore[call-overload]
+
+
+def test_small_integers_of_numpy_are_numbers_like_others() -> None:
+    d = np.linspace(-2.9, 2.9, 30)
+    np.testing.assert_array_equal(lanczos(np.uint8(3)).k(d), lanczos(3).k(d))
+    grid = np.linspace(-0.9, 0.8, GRID.size).reshape(GRID.shape)
+    wide = lanczos(np.int8(64))  # type: ignore[arg-type]
+    stn_np.grid_sample(IMAGES, grid, mode=wide)
+    assert stn_np.sampling.Linearised(np.int8(127)).n_samples + 1 == 128  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("noise", [1e-7, 5e-324, 0.0, 101.0, INF, NAN, True])
+def test_noise_that_rounding_would_swallow(noise: float) -> None:
+    with pytest.raises(REFUSED, match="^noise: expected"):
+        stn_np.sampling.Linearised(noise=noise)
+
+
+@pytest.mark.parametrize("mode", [(), (LINEAR,) * 3, ("bilinear", "bilinear")])
+def test_a_transformer_refuses_what_the_sampler_would(mode: Any) -> None:
+    net = stn_np.layers.Sequential(f=stn_np.layers.Flatten())
+    with pytest.raises(TypeError, match="^mode: expected 2 kernels"):
+        stn_np.SpatialTransformer(net, stn_np.transforms.Affine(), mode=mode)
+
+
+# ------------------------------------------------------------------------ changes after the forward
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "bicubic"}, {"padding_mode": "wrap"}, {"grid_gradient": "linearised"}],
+)
+def test_inputs_and_output_may_be_changed_before_backward(xp: Any, options: Any) -> None:
+    rng = np.random.default_rng(3)
+    U, grid = (
+        xp.asarray(rng.normal(size=(2, 3, 5, 6))),
+        xp.asarray(rng.uniform(-1, 1, (2, 3, 4, 2))),
+    )
+    dV = xp.asarray(rng.normal(size=(2, 3, 3, 4)))
+    expected = stn_np.grid_sample(U, grid, **options)[1](dV)
+    V, backward = stn_np.grid_sample(U, grid, **options)
+    U *= 0.5
+    grid += 0.1
+    V *= 0
+    for got, wanted in zip(backward(dV), expected, strict=True):
+        np.testing.assert_array_equal(to_numpy(got), to_numpy(wanted))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [2**20 + 1, 2**22 - 4])
+def test_the_identity_of_very_long_images(mode: str, size: int) -> None:
+    U = (np.arange(size) % 4093).astype(np.float32).reshape(1, 1, 1, size)
+    theta = np.array([[[1, 0, 0], [0, 1, 0]]], np.float32)
+    grid, _ = stn_np.affine_grid(theta, (1, size))
+    V, _ = stn_np.grid_sample(U, grid, mode=mode, needs_dU=False, needs_dgrid=False)
+    np.testing.assert_array_equal(V, U)
