@@ -1,7 +1,7 @@
 """The sampler alone against ``torch.nn.functional.grid_sample``: forward and backward.
 
-Bilinear sampling at six sizes, then the other modes, and volumes. Forward is measured twice: without
-gradients (``torch.no_grad``, ``needs_dU=needs_dgrid=False``), and as in training, when it also
+Bilinear sampling at six sizes, then the other modes, and volumes. Forward is measured without
+gradients (``torch.no_grad``, ``needs_dU=needs_dgrid=False``) and as in training, when it also
 prepares the backward pass.
 Run:  python benchmarks/sampler.py
 """

@@ -48,7 +48,6 @@ def product(A: Array, B: Array) -> tuple[Array, PairBackward]:
     with np.errstate(over="ignore", invalid="ignore"):  # as in the grid: the sampler knows infinity
         C = A @ B
 
-    @np.errstate(over="ignore", invalid="ignore")
     def backward(dC: Array) -> tuple[Array, Array]:
         return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
 
@@ -66,8 +65,8 @@ def inverse_matrix(A: Array, *, affine: bool) -> tuple[Array, Backward]:
     ValueError
         For a matrix that is singular, or cannot be told from a singular one in its precision.
     """
-    xp, expected, k = array_module(A=A), "theta: expected maps that can be inverted", A.shape[1]
-    k, X = k - affine, A.copy()
+    xp, expected = array_module(A=A), "theta: expected maps that can be inverted"
+    k, X = A.shape[1] - affine, A.copy()
     L = A[:, :k, :k]
     with np.errstate(all="ignore"):
         sign, _ = xp.linalg.slogdet(L)  # the determinant itself may underflow
@@ -79,7 +78,6 @@ def inverse_matrix(A: Array, *, affine: bool) -> tuple[Array, Backward]:
     lost = ~(condition < 1 / np.finfo(A.dtype).eps)  # NaN as well
     refuse(lost, f"{expected} in {A.dtype}", "condition number", condition)
 
-    @np.errstate(over="ignore", invalid="ignore")
     def backward(dX: Array) -> Array:
         Xt = X.swapaxes(1, 2)
         dA: Array = -Xt @ dX @ Xt  # from AX = 1: dA X + A dX = 0
@@ -98,7 +96,6 @@ def unit_last_entry(H: Array) -> tuple[Array, Backward]:
     with np.errstate(over="ignore", invalid="ignore"):
         T = H / last[:, None, None]
 
-    @np.errstate(over="ignore", invalid="ignore")
     def backward(dT: Array) -> Array:
         dH = dT / last[:, None, None]
         dH[:, -1, -1] = -(dH * T).sum(axis=(1, 2))  # every entry was divided by the last
@@ -187,7 +184,6 @@ class MatrixGroup:
         if not self._affine:
             H, scale_backward = unit_last_entry(H)
 
-        @np.errstate(over="ignore", invalid="ignore")
         def backward(dtheta: Array) -> Array:
             dH = xp.zeros((H.shape[0], k * k), H.dtype)
             dH[:, : self.n_params] = dtheta

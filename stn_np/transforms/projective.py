@@ -57,28 +57,27 @@ class Projective(MatrixGroup):
 
         with np.errstate(all="ignore"):  # what is no number here is replaced below
             h = self._square(theta)
-            w = h[:, 2] @ G
-            n = (h[:, :2].reshape(2 * N, 3) @ G).reshape(N, 2, P)
+            n, w = h[:, :2] @ G, h[:, 2] @ G
             # It saves time to see that no point can be lost; but a GPU would have to be waited for.
             lost = _lost(xp, n, w) if xp is not np or _may_lose(xp, theta) else None
-            if lost is not None:
-                xp.copyto(w, np.inf, where=lost)  # nothing flows back through 1/inf,
-                xp.copyto(n, 0, where=lost[:, None])  # nor through infinity times 0
             s = n / w[:, None]
             if lost is not None:
                 xp.copyto(s, OUTSIDE, where=lost[:, None])
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @np.errstate(all="ignore")  # likewise
         def backward(dgrid: Array) -> Array:
             check_gradient("dgrid", dgrid, grid)
-            ds = dgrid.transpose(0, 3, 1, 2).reshape(N, 2, P).astype(dtype, copy=False)
-            dn = ds / w[:, None]  # quotient rule: s = n/w has dn = ds/w and dw = -n dn/w
+            ds = dgrid.transpose(0, 3, 1, 2).reshape(N, 2, P)
+            # Quotient rule: s = n/w has dn = ds/w and dw = -n dn/w. (Not -s dn: s is the caller's.)
+            dn = xp.divide(ds, w[:, None], out=xp.empty((N, 2, P), dtype), casting="same_kind")
+            dw = xp.einsum("ncp,ncp->np", dn, n)
+            dw /= w
             if lost is not None:
-                xp.copyto(dn, 0, where=lost[:, None])  # not even if ds is infinite
+                xp.copyto(dn, 0, where=lost[:, None])
+                xp.copyto(dw, 0, where=lost)
             dh = xp.empty((N, 9), dtype)
-            dh[:, 0:3], dh[:, 3:6] = dn[:, 0] @ G.T, dn[:, 1] @ G.T
-            dh[:, 6:9] = (xp.einsum("ncp,ncp->np", dn, n) / w) @ -G.T
+            dh[:, 0:3], dh[:, 3:6], dh[:, 6:9] = dn[:, 0] @ G.T, dn[:, 1] @ G.T, dw @ -G.T
             return dh[:, :8].astype(theta.dtype)  # type: ignore[no-any-return]
 
         return grid, backward
@@ -91,8 +90,9 @@ def _may_lose(xp: Any, theta: Array) -> bool:
     return not (bool(in_front) and bool((size < LARGEST / 4).all()))
 
 
-def _lost(xp: Any, numerators: Array, w: Array) -> Array:
+def _lost(xp: Any, n: Array, w: Array) -> Array:
     """Where (N, P) a point is not in front of the horizon, or its numerators are not usable."""
-    usable = (xp.abs(numerators) < LARGEST).all(axis=1)  # no comparison with NaN holds
-    usable &= w > LEAST_DEPTH
+    usable = w > LEAST_DEPTH  # no comparison with NaN holds
+    usable &= xp.abs(n[:, 0]) < LARGEST
+    usable &= xp.abs(n[:, 1]) < LARGEST
     return ~usable  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from stn_np.backend import Array, to_numpy
 from stn_np.checks import check_array, check_scalar, check_size
 from stn_np.transforms.control_points import ControlPointTransform, regular_grid
 
-#: Rounding grows by this factor at most: to 1e-6 in float64.
+#: Rounding grows by this factor at most, in the 1-norm: to 1e-6 in float64.
 MAX_CONDITION = 1e10
 
 
@@ -37,8 +37,9 @@ class ThinPlateSpline(ControlPointTransform):
         If an argument is of another type.
     ValueError
         If control_points has another shape or numbers that are not finite, if regularisation is
-        negative, or if the points do not determine the spline: fewer than 3, all on one line, or
-        two in one place. The message gives the condition number of the system.
+        negative, or if the points do not determine the spline: fewer than 3, all on one line, two
+        in one place, or in another unit, such as pixels, so that rounding outweighs them. The
+        message gives the condition number of the system.
 
     Notes
     -----
@@ -74,20 +75,32 @@ class ThinPlateSpline(ControlPointTransform):
         with np.errstate(over="ignore", invalid="ignore"):  # then L is not finite
             bending = _radial(c, c) + regularisation * np.eye(K)
         L = np.block([[bending, P], [P.T, np.zeros((3, 3))]])
-        condition = np.linalg.cond(L) if np.isfinite(L).all() else np.inf
+        inverse, condition = _inverse(L)
         if not condition <= MAX_CONDITION:
             raise ValueError(
                 "control_points: expected at least 3 distinct points that are not all on one line, "
-                f"got a system with condition number {condition:.1e}"
+                "in normalised coordinates (-1 to 1 is the image), got coordinates of size up to "
+                f"{np.abs(c).max(initial=0):.1e} and a system with condition number {condition:.1e}"
             )
         # w and a for a unit displacement of each control point: (K + 3, K)
-        self._responses = np.linalg.solve(L, np.eye(K + 3, K))
+        self._responses = inverse[:, :K]
 
     def weights(self, points: NDArray[Any]) -> NDArray[Any]:
         """Phi (K, P) at target points (P, 2): the spline of each unit displacement there."""
         affine = self._scale * np.column_stack([np.ones(len(points)), points])
         features = np.concatenate([_radial(self.control_points, points), affine.T])
         return self._responses.T @ features  # type: ignore[no-any-return]
+
+
+def _inverse(L: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """The inverse and the condition number in the 1-norm; infinite if there is no inverse."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            inverse = np.linalg.inv(L)
+            condition = float(np.linalg.norm(L, 1) * np.linalg.norm(inverse, 1))
+    except np.linalg.LinAlgError:
+        return L, np.inf
+    return inverse, condition if np.isfinite(condition) else np.inf
 
 
 def _radial(c: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
