@@ -162,7 +162,7 @@ def _check_shapes(U: Array, grid: Array) -> None:
 
 def check_padding_value(padding_value: float, U: Array) -> None:
     """The value must be one that the image's dtype knows, or it would become infinite."""
-    if abs(padding_value) > float(np.finfo(U.dtype).max):
+    if abs(float(padding_value)) > float(np.finfo(U.dtype).max):
         raise ValueError(f"padding_value: expected a number for {U.dtype}, got {padding_value!r}")
 
 
