@@ -122,7 +122,7 @@ class Group(Protocol):
             If theta is no floating-point array.
         ValueError
             If its shape does not fit, or a map has no inverse: the message names its place in the
-            batch, and its scale or determinant. `Projective`: as for `compose`.
+            batch, and its scale, determinant or condition number. `Projective`: as for `compose`.
         """
         ...
 

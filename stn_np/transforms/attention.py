@@ -89,7 +89,7 @@ class Attention(MatrixFamily):
             check_gradient("dinverse", dinverse, inverse)
             ds = dinverse[:, 0] - (dinverse[:, 1:] * theta[:, 1:]).sum(axis=1)
             dtheta = (-s * dinverse).astype(theta.dtype)
-            dtheta[:, 0] = -ds * s[:, 0] ** 2
+            dtheta[:, 0] = -ds * s[:, 0] * s[:, 0]  # their square alone may overflow
             return dtheta
 
         return inverse, backward

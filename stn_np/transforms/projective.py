@@ -91,8 +91,8 @@ def _may_lose(xp: Any, theta: Array) -> bool:
 
 
 def _lost(xp: Any, n: Array, w: Array) -> Array:
-    """Where (N, P) a point is not in front of the horizon, or its numerators are not usable."""
+    """Where (N, P) a point is not in front of the horizon, or its numerators n are not usable."""
     usable = w > LEAST_DEPTH  # no comparison with NaN holds
-    usable &= xp.abs(n[:, 0]) < LARGEST
-    usable &= xp.abs(n[:, 1]) < LARGEST
-    return ~usable  # type: ignore[no-any-return]
+    for k in (0, 1):
+        usable &= xp.abs(n[:, k]) < LARGEST
+    return ~usable

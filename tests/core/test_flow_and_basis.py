@@ -298,6 +298,11 @@ def test_polynomial_rows(xp: Any, rng: Any, corners: bool) -> None:
 def test_polynomials_refuse_bad_sizes() -> None:
     with pytest.raises(ValueError, match="^degree: expected at least 1, got 0"):
         polynomial((3, 4), 0)
+    for large in (17, np.int8(127), 10**9):
+        with pytest.raises(ValueError, match=f"^degree: expected at most 16, got {large}$"):
+            polynomial((2, 2), large)  # type: ignore[arg-type]
+    assert_equal(polynomial((3, 4), np.int8(15)).basis, polynomial((3, 4), 15).basis)
+    assert polynomial((3, 4), 16).n_params == 306
     with pytest.raises(TypeError, match="^degree: expected a whole number"):
         polynomial((3, 4), 2.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="^out_shape: expected at least 1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -197,31 +198,35 @@ def test_an_image_warped_twice_is_warped_by_the_composition(xp: Any) -> None:
 
 
 def test_singular_maps_are_refused_by_their_place_and_determinant() -> None:
-    expected = "^theta: expected maps that can be inverted, got {} for image {} of the batch"
+    expected = "^theta: expected maps that can be inverted{}, got {} for image {} of the batch"
     good = np.stack([Affine.identity] * 4)
-    for bad, determinant in (
-        ([0, 0, 0.3, 0, 0, 0.1], "0"),
-        ([1, 2, 0, 2, 4, 0], "0"),
-        ([0.5, 0.6, 0, 1.5, 3 * 0.6, 0], r"-1.\d+e-16"),  # rounding keeps it from 0
-        ([np.nan, 0, 0, 0, 1, 0], "nan"),
-        ([np.inf, 0, 0, 0, 1, 0], r"\S+"),
+    for bad, why in (
+        ([0, 0, 0.3, 0, 0, 0.1], "determinant 0"),
+        ([1, 2, 0, 2, 4, 0], "determinant 0"),
+        (
+            [0.5, 0.6, 0, 1.5, 3 * 0.6, 0],
+            r"condition number \d.*e\+1[67]",
+        ),  # rounding keeps it from 0
+        ([np.nan, 0, 0, 0, 1, 0], "condition number nan"),
+        ([np.inf, 0, 0, 0, 1, 0], "condition number (nan|inf)"),
     ):
         theta = good.copy()
         theta[2] = bad
-        with pytest.raises(ValueError, match=expected.format(f"determinant {determinant}", 2)):
+        where = " in float64" if why.startswith("condition") else ""
+        with pytest.raises(ValueError, match=expected.format(where, why, 2)):
             Affine().inverse(theta)
     theta = np.stack([Affine3d.identity] * 2)
     theta[1, 4:8] = 0
-    with pytest.raises(ValueError, match=expected.format("determinant 0", 1)):
+    with pytest.raises(ValueError, match=expected.format("", "determinant 0", 1)):
         Affine3d().inverse(theta)
     theta = np.stack([Projective.identity] * 2)
     theta[0, 3:6] = 0
-    with pytest.raises(ValueError, match=expected.format("determinant 0", 0)):
+    with pytest.raises(ValueError, match=expected.format("", "determinant 0", 0)):
         Projective().inverse(theta)
     for s in (0.0, np.nan, np.inf, 1e-310):
         for group, theta in ((Attention(), [[1, 0, 0], [s, 0, 0]]),
                              (Similarity((3, 4)), [[0, 1, 0, 0], [0, s, 0, 0]])):  # fmt: skip
-            with pytest.raises(ValueError, match=expected.format(r"scale \S+", 1)):
+            with pytest.raises(ValueError, match=expected.format("", r"scale \S+", 1)):
                 group.inverse(np.array(theta))  # type: ignore[attr-defined]
 
 
@@ -233,6 +238,17 @@ def test_small_large_and_far_maps_have_inverses(dtype: Any) -> None:
         inverse, _ = Affine().inverse(t)
         assert_close(Affine().compose(t, inverse)[0], Affine.identity[None], 1e-3)
     assert_equal(Attention().inverse(np.array([[-0.5, 0.25, 0]], dtype))[0], [[-2, 0.5, 0]])
+    # A shift of any length, and a scale whose square is 0 in float32; both in volumes, too.
+    for s, t in ((1, 3e7), (0.5, 2.0**60), (2.0**-83, 0.5)):
+        for family in (Affine(), Affine3d()):
+            theta = s * family.identity
+            theta[family.n_rows - 1] = t
+            inverse, _ = family.inverse(theta[None].astype(dtype))
+            expected = family.identity / s
+            expected[family.n_rows - 1] = -t / s
+            assert_close(inverse[0] / abs(expected).max(), expected / abs(expected).max(), 1e-6)
+    with pytest.raises(ValueError, match="in float32, got condition number (inf|nan) for"):
+        Affine().inverse(np.float32(1e-42) * Affine.identity[None].astype(np.float32))
 
 
 @pytest.mark.parametrize("group", [LogScale(Attention()), LogScale(Similarity(SHAPE))])
@@ -299,6 +315,51 @@ def test_wild_numbers_are_refused_or_stay_where_they_are(rng: Any, name: str, va
             else:
                 beside = np.concatenate([good, wild[1:]])
                 assert_close(result[1], f(beside)[1], 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
+@pytest.mark.parametrize("log_group", [False, True])
+@pytest.mark.parametrize("family", [Attention(), Similarity(SHAPE)])
+def test_extreme_scales_make_no_warning(family: Any, log_group: bool, dtype: Any) -> None:
+    """The smallest and the largest that can be inverted; gradients overflow to infinity."""
+    info = np.finfo(dtype)
+    group = LogScale(family) if log_group else family
+    theta = np.full((6, group.n_params), 2, dtype)
+    theta[:, family.scale_column] = info.tiny, -info.tiny, info.max, info.min, 12, -12
+    for upstream in (1, info.max):
+        g = np.full(theta.shape, upstream, dtype)
+        for result, backward in (group.inverse(theta), group.compose(theta, theta[::-1].copy())):
+            assert result.dtype == dtype
+            backward(g)
+    if dtype == np.float64 and not log_group:
+        theta = np.full((1, group.n_params), 0.0)
+        theta[0, family.scale_column] = 2.0**-600  # its square is 0
+        dtheta = group.inverse(theta)[1](np.full(theta.shape, 2.0**-1000))
+        assert dtheta[0, family.scale_column] == -(2.0**200)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
+@pytest.mark.parametrize("value", [1, 1e4, 1e30, np.inf, np.nan])
+@every_group
+def test_large_gradients_make_no_warning(rng: Any, name: str, value: float, dtype: Any) -> None:
+    theta = near_identity(rng, name, 2).astype(dtype)
+    with np.errstate(over="ignore"):
+        g = (rng.choice([-1, 1], theta.shape) * value).astype(dtype)
+    g[1] = 1  # the image beside it does not feel it
+    for f in (lambda t: compose(name, t, t[::-1].copy()), lambda t: invert(name, t)):
+        _, backward = f(theta)
+        gradients = backward(g)
+        for d in gradients if isinstance(gradients, tuple) else (gradients,):
+            assert d.dtype == dtype
+            assert np.isfinite(d[1]).all()
+        if value == 1e4 and dtype == np.float16:  # float64 gradients of float16 thetas
+            backward(np.full(theta.shape, 1e300))
+    if dtype == np.float16:  # neither product nor inverse can be held
+        theta[:, 0] = 6e4
+        compose(name, theta, theta)
+        theta[...] = group_of(name).identity * np.float16(1e-4)
+        with contextlib.suppress(ValueError):
+            invert(name, theta)
 
 
 @every_group

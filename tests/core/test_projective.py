@@ -115,6 +115,9 @@ def test_no_gradient_comes_from_behind(xp: Any, rng: Any, dtype: Any) -> None:
     huge = np.where(behind[..., None], 1e30, g).astype(dtype)
     assert_equal(backward(xp.asarray(huge)), to_numpy(backward(xp.asarray(front))))
     assert_equal(backward(xp.asarray(huge - front)), np.zeros((2, 8)))
+    for value in (np.inf, np.nan):
+        wild = np.where(behind[..., None], value, g).astype(dtype)
+        assert_equal(backward(xp.asarray(wild)), to_numpy(backward(xp.asarray(front))))
     if dtype == np.float64:
         points = target_points(SHAPE, True)
 
@@ -163,6 +166,15 @@ def test_wild_numbers_are_lost_points(xp: Any, rng: Any, value: float, dtype: An
         assert_equal(dtheta[:8], np.zeros((8, 8)))
     assert_equal(grid[8], target_points((4, 5), True).astype(dtype))
     assert dtheta[8].all()
+
+
+@pytest.mark.parametrize("theta", [Projective.identity + 0.1, TILTED], ids=["in front", "tilted"])
+def test_the_grid_may_be_changed_before_the_pullback(xp: Any, rng: Any, theta: Any) -> None:
+    g = xp.asarray(rng.normal(size=(1, *SHAPE, 2)))
+    grid, backward = Projective()(xp.asarray(theta[None]), SHAPE)
+    expected = to_numpy(backward(g)).copy()
+    grid += xp.asarray(rng.normal(size=grid.shape))
+    assert_equal(backward(g), expected)
 
 
 def test_the_batch_does_not_change_an_image(xp: Any, rng: Any) -> None:

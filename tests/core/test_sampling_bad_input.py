@@ -80,7 +80,7 @@ def test_a_padding_value_without_use(padding: str) -> None:
         stn_np.grid_sample(IMAGES, GRID, padding_mode=padding, padding_value=0.5)
 
 
-@pytest.mark.parametrize("value", [2, np.float32(2), np.array(2.0), np.int64(2)])
+@pytest.mark.parametrize("value", [2, np.float16(2), np.float64(2), np.array(2.0), np.int64(2)])
 @every_kernel
 def test_numbers_of_any_kind_are_a_padding_value(xp: Any, mode: Any, value: Any) -> None:
     U, grid = np.full((1, 1, 3, 4), 2.0, np.float32), np.full((1, 1, 1, 2), 3.0, np.float32)

@@ -13,6 +13,7 @@ from oracles import CORNERS, assert_close, assert_equal, normalised
 import stn_np
 from stn_np.backend import to_numpy
 from stn_np.transforms import ThinPlateSpline
+from stn_np.transforms.thin_plate_spline import _inverse
 
 
 def target_points(H: int, W: int, corners: bool) -> np.ndarray:
@@ -140,7 +141,7 @@ def test_gradient_by_finite_differences(xp: Any, rng: Any) -> None:
     stn_np.gradcheck(lambda t: tps(t, (5, 4)), theta)
 
 
-CONDITION = r"got a system with condition number (inf|\d\.\de\+\d\d)$"
+CONDITION = r"got coordinates .* and a system with condition number (inf|\d\.\de\+\d\d)$"
 LINE = np.linspace(-1, 1, 6)
 
 
@@ -169,6 +170,28 @@ def test_two_points_in_one_place_are_refused(rng: Any) -> None:
     swapped = theta.copy()
     swapped[0, [4, 5, 10, 11]] = theta[0, [10, 11, 4, 5]]
     assert_close(ThinPlateSpline(c, regularisation=0.2)(swapped, (4, 5))[0], grid, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "points, size",
+    [(540 * (1 + ThinPlateSpline().control_points), r"1\.1e\+03"),
+     (1e-6 * ThinPlateSpline().control_points, r"1\.0e-06")],
+    ids=["pixels", "tiny"],
+)  # fmt: skip
+def test_points_in_another_unit_are_told_so(points: np.ndarray, size: str) -> None:
+    message = rf"in normalised coordinates \(-1 to 1 .*, got coordinates of size up to {size} and"
+    with pytest.raises(ValueError, match=message):
+        ThinPlateSpline(points)
+
+
+def test_the_condition_number_is_the_systems(rng: Any) -> None:
+    """In the 1-norm, which is NumPy's of the same matrix; the inverse is its inverse."""
+    L = rng.normal(size=(6, 6))
+    inverse, condition = _inverse(L)
+    assert_close(L @ inverse, np.eye(6), 1e-12)
+    assert condition == pytest.approx(np.linalg.cond(L, 1), rel=1e-10)
+    for singular in (np.zeros((3, 3)), np.full((3, 3), np.inf), np.full((3, 3), np.nan)):
+        assert _inverse(singular)[1] == np.inf
 
 
 def test_bad_control_points() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ import stn_np
 from stn_np.backend import to_numpy
 from stn_np.transforms import (
     FAMILIES,
+    Affine3d,
     AffineNatural,
     Attention,
     LogScale,
@@ -269,6 +271,52 @@ def test_out_shape_is_checked(name: str) -> None:
             by_name(name)(theta, bad)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="^out_shape: expected at least 1, got 0"):
         by_name(name)(theta, (0, 4))
+
+
+@pytest.mark.parametrize("name", MATRIX_FAMILIES)
+def test_out_shape_of_a_matrix_is_checked(name: str) -> None:
+    transforms: list[Any] = [by_name(name)]
+    if name in ("similarity", "affine-natural"):
+        transforms.append(type(transforms[0])(in_shape=(3, 4)))
+    for transform in transforms:
+        theta = transform.identity[None]
+        for bad in ("nonsense", 3, (3,), (3, 4.0)):
+            with pytest.raises(TypeError, match="^out_shape: expected a"):
+                transform.matrix(theta, bad)
+        with pytest.raises(ValueError, match="^out_shape: expected at least 1, got 0"):
+            transform.matrix(theta, (0, 4))
+
+
+def test_log_scale_refuses_families_without_a_scale() -> None:
+    for bad in ("x", by_name("affine"), AffineNatural(), Attention, LogScale(Attention())):
+        message = r"^family: expected Attention\(\) or Similarity\(\), got "
+        with pytest.raises(TypeError, match=message + re.escape(repr(bad))):
+            LogScale(bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
+@pytest.mark.parametrize("value", [1, 1e4, 1e30, 1e300, np.inf, np.nan])
+@pytest.mark.parametrize("name", [*FAMILIES, "learned", "affine3d"])
+def test_large_gradients_make_no_warning(
+    xp: Any, rng: Any, name: str, value: float, dtype: Any
+) -> None:
+    """Neither infinite ones nor such as overflow; the image beside does not feel them."""
+    shape: Any = (3, 4, 5) if name == "affine3d" else (4, 5)
+    transform: Any = Affine3d() if name == "affine3d" else None
+    if transform is None:
+        learned = name == "learned"
+        transform = polynomial(shape, learned=True) if learned else by_name(name, shape)
+    theta = np.stack([transform.identity] * 2) + rng.uniform(-0.2, 0.2, (2, transform.n_params))
+    grid, backward = transform(xp.asarray(theta.astype(dtype)), shape)
+    kinds = {grid.dtype, np.dtype(np.float64)}
+    for kind in kinds if value != 1e300 else {np.dtype(np.float64)}:
+        g = rng.choice([-1, 1], grid.shape) * np.float64(value)
+        g[1] = 1
+        dtheta = to_numpy(backward(xp.asarray(g.astype(kind))))
+        assert dtheta.dtype == dtype
+        assert np.isfinite(dtheta[1]).all()
+        if not np.isfinite(value):
+            assert not np.isfinite(dtheta[0]).any()
 
 
 @pytest.mark.filterwarnings("error")
