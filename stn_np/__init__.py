@@ -8,6 +8,9 @@ Every differentiable thing is a callable that returns its value and its pullback
     dtheta = grid_backward(dgrid)
 """
 
+import importlib
+from types import ModuleType
+
 from stn_np import data, layers, models, sampling, transforms
 from stn_np.gradcheck import GradcheckError, gradcheck
 from stn_np.sampling import affine_sample, grid_sample
@@ -29,3 +32,10 @@ __all__ = [
     "sampling",
     "transforms",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`stn_np.training` is imported when it is first asked for: most uses do without it."""
+    if name == "training":
+        return importlib.import_module("stn_np.training")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

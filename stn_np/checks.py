@@ -42,15 +42,18 @@ def check_shape(name: str, x: Any, shape: tuple[str | int, ...]) -> None:
         isinstance(want, str) or want == got for want, got in zip(shape, x.shape, strict=True)
     )
     if not fits:
+        one = shape[0] == "N" and x.ndim == len(shape) - 1 and x.ndim > 0
+        hint = f"; a batch of one is {name}[None]" if one else ""
         raise ValueError(
-            f"{name}: expected shape {format_shape(shape)}, got {format_shape(x.shape)}"
+            f"{name}: expected shape {format_shape(shape)}, got {format_shape(x.shape)}{hint}"
         )
 
 
 def check_floating(name: str, x: Any) -> None:
     """X must have a real floating-point dtype."""
     if x.dtype.kind != "f":
-        raise TypeError(f"{name}: expected a floating-point dtype, got {x.dtype}")
+        hint = f"; use {name}.astype(np.float32)" if x.dtype.kind in "iub" else ""
+        raise TypeError(f"{name}: expected a floating-point dtype, got {x.dtype}{hint}")
 
 
 def check_gradient(name: str, dy: object, y: Array) -> None:

@@ -42,3 +42,11 @@ def test_readme_links_lead_somewhere():
     links = re.findall(r"\]\((?!http|#)([^)]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_training_is_there_when_asked_for() -> None:
+    """As an attribute, although `import stn_np` does not import it."""
+    code = "import sys, stn_np; assert 'stn_np.training' not in sys.modules; stn_np.training.SGD"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="^module 'stn_np' has no attribute 'trainig'$"):
+        stn_np.trainig  # noqa: B018

@@ -48,6 +48,11 @@ def train(options: argparse.Namespace) -> int:
     """
     given = {name: v for name in SETTINGS if (v := getattr(options, name)) is not None}
     check_settings(given, label=option_name)
+    if "transform" in given and not given.get("model", "st-").startswith("st-"):
+        raise ValueError(
+            f"--transform: expected a model with a spatial transformer, got --model "
+            f"{given['model']}; st-{given['model']} has one"
+        )
     return _resume(options, given) if options.resume else _new(options, given)
 
 

@@ -45,7 +45,7 @@ def load_digits() -> tuple[Dataset, Dataset]:
     counts, labels = read_digits()
     images = resample(counts[:, None] / np.float32(INK), (FIELD, FIELD), counts.shape[-1] / BOX)
     names = tuple(str(digit) for digit in range(10))
-    note = "the 1,797 UCI digits embedded in the package, 8 x 8 pixels enlarged to 28 x 28"
+    note = "the 1,797 UCI digits embedded in the package, 8x8 pixels enlarged to 28x28"
     return split(Dataset("digits", images, labels, names, note))
 
 

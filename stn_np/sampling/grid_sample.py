@@ -49,7 +49,8 @@ def grid_sample(
     mode : {"bilinear", "nearest", "bicubic"}, Kernel, or tuple of Kernel
         Sampling kernel k of eq. (3): eq. (5), which in three dimensions is trilinear; eq. (4); the
         cubic with a = -0.75; or a `stn_np.sampling.Kernel`, one for all axes or one each for
-        (x, y[, z]).
+        (x, y[, z]): ``gaussian()``, ``lanczos()`` and ``area(reduction)`` are in
+        `stn_np.sampling.kernels`.
     padding_mode : {"zeros", "constant", "border", "reflection", "wrap"}
         What lies outside: nothing (the paper), `padding_value`, the nearest border pixel, the
         mirror image, the image repeated.
@@ -92,7 +93,8 @@ def grid_sample(
     gradient.
 
     *Nearest* has no gradient to the grid: dgrid is exactly zero, and only the image learns. A point
-    half-way between two pixels reads the right one, floor(x + 1/2) (PyTorch: the even one).
+    half-way between two pixels reads the right one, floor(x + 1/2) (PyTorch: the even one). Labels
+    are whole numbers: convert them to a float dtype before, and back afterwards.
 
     The derivative at a pixel's centre, where eq. (5) has a kink, is the right one. For border and
     reflection, points exactly on the border count as outside in modes "nearest" and "bilinear": no
@@ -174,10 +176,19 @@ def check_rules(
     grid_gradient: str | Linearised,
 ) -> None:
     """Refuse settings of `grid_sample` that are unknown or exclude each other."""
+    if isinstance(mode, str) and mode in ("gaussian", "lanczos", "area"):
+        call = {"gaussian": "gaussian()", "lanczos": "lanczos()", "area": "area(reduction)"}[mode]
+        raise ValueError(
+            f"mode: expected one of {', '.join(map(repr, MODES))}, or a Kernel, got {mode!r}; "
+            f"use stn_np.sampling.kernels.{call}"
+        )
     if isinstance(mode, str):
         check_choice("mode", mode, MODES)
     elif not isinstance(mode, Kernel | tuple):
-        raise TypeError(f"mode: expected a name, a Kernel or a tuple of them, got {mode!r}")
+        raise TypeError(
+            "mode: expected a name, a Kernel such as stn_np.sampling.kernels.lanczos(), or a tuple "
+            f"of kernels, got {mode!r}"
+        )
     check_choice("padding_mode", padding_mode, PADDING_MODES)
     check_flag("align_corners", align_corners)
     check_scalar("padding_value", padding_value)

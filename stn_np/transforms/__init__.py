@@ -162,6 +162,8 @@ def by_name(name: str, out_shape: tuple[int, int] | None = None) -> Transform:
     ValueError
         If there is no such family (the message suggests the nearest), or out_shape is missing.
     """
+    if name == Affine3d.name:
+        raise ValueError(f"transform: expected a family for images, got {name!r}: use Affine3d()")
     check_choice("transform", name, FAMILIES)
     if name not in FOR_ONE_SIZE:
         return FAMILIES[name]()

@@ -359,6 +359,10 @@ def test_unwritable_folder_is_refused_before_any_work(
         (["train", "--model", "cnnn"], "--model: expected one of .* did you mean 'cnn'"),
         (["train", "--distortion", "RST"], "--distortion: .* did you mean 'RTS'"),
         (["train", "--transform", "tsp"], "--transform: expected one of .* did you mean 'tps'"),
+        (
+            ["train", "--model", "cnn", "--transform", "tps"],
+            "--transform: expected a model with a spatial transformer, got --model cnn; st-cnn has",
+        ),
         (["train", "--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["train", "--epochs", "ten"], "--epochs: invalid int value: 'ten'"),
         (["train", "--lr", "nan"], "--lr: expected a finite number above 0, got nan"),

@@ -370,3 +370,28 @@ def test_the_identity_of_very_long_images(mode: str, size: int) -> None:
     grid, _ = stn_np.affine_grid(theta, (1, size))
     V, _ = stn_np.grid_sample(U, grid, mode=mode, needs_dU=False, needs_dgrid=False)
     np.testing.assert_array_equal(V, U)
+
+
+# ----------------------------------------------------------------------------- first guesses, hints
+
+
+@pytest.mark.parametrize("name", ["gaussian", "lanczos", "area"])
+def test_kernels_that_are_no_modes_are_pointed_to(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^mode: expected .* use stn_np.sampling.kernels.{name}\("
+    ):
+        stn_np.grid_sample(IMAGES, GRID, mode=name)
+    with pytest.raises(TypeError, match=r"^mode: expected a name, a Kernel such as .*lanczos\(\)"):
+        stn_np.grid_sample(IMAGES, GRID, mode=getattr(stn_np.sampling.kernels, name))
+
+
+def test_hints_for_one_image_and_for_whole_numbers() -> None:
+    with pytest.raises(ValueError, match=r"^U: .*got \(3, 4, 5\); a batch of one is U\[None\]$"):
+        stn_np.grid_sample(IMAGES[0], GRID)
+    with pytest.raises(TypeError, match=r"^U: .*got uint8; use U.astype\(np.float32\)$"):
+        stn_np.grid_sample(IMAGES.astype(np.uint8), GRID)
+    similarity = stn_np.transforms.Similarity()
+    with pytest.raises(ValueError, match=r"a batch of one is theta\[None\]$"):
+        similarity(similarity.identity, (3, 4))
+    with pytest.raises(ValueError, match=r"^transform: .*'affine3d': use Affine3d\(\)"):
+        stn_np.transforms.by_name("affine3d")
