@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import isfinite
 from typing import TypeAlias
@@ -15,9 +16,13 @@ from stn_np.sampling.coordinates import PADDING_MODES
 from stn_np.sampling.kernel import Kernel
 from stn_np.sampling.kernels import BY_NAME
 from stn_np.sampling.linearised import Linearised, linearised_dgrid
+from stn_np.sampling.nearest import nearest
 from stn_np.sampling.separable import separable
 
 MODES = tuple(BY_NAME)
+
+#: What images are sampled with in two dimensions, where a frame of padding will do.
+IN_FEWER_PASSES = {"bilinear": bilinear, "nearest": nearest}
 
 #: What `mode` may be: a name, one kernel for all axes, or one an axis as (x, y[, z]).
 Mode: TypeAlias = str | Kernel | tuple[Kernel, ...]
@@ -117,8 +122,9 @@ def grid_sample(
     exact = settings == "exact"
     check_flag("needs_dU", needs_dU)
     check_flag("needs_dgrid", needs_dgrid)
-    fast = mode == "bilinear" and grid.shape[-1] == 2 and padding_mode != "wrap"
-    sampler = bilinear if fast else partial(separable, kernels=kernels)
+    sampler: Callable[..., tuple[Array, GridSampleBackward]] = partial(separable, kernels=kernels)
+    if isinstance(mode, str) and grid.shape[-1] == 2 and padding_mode != "wrap":
+        sampler = IN_FEWER_PASSES.get(mode, sampler)
     sample = partial(
         sampler, padding_mode=padding_mode, padding_value=padding_value, align_corners=align_corners
     )

@@ -108,8 +108,9 @@ class Frame:
         dtype: np.dtype[Any],
         padding: str,
         align_corners: bool,
+        offset: float = 0.0,
     ) -> None:
-        self.xp, self.rule = xp, (padding, align_corners)
+        self.xp, self.rule, self.offset = xp, (padding, align_corners), offset
         N_U, C, H, W = U_shape
         single = coordinate_dtype(dtype, max(H, W)) == np.float32
         self.dtype = np.dtype(np.float32 if single else np.float64)
@@ -127,6 +128,9 @@ class Frame:
     def points(self, block: tuple[slice, slice], x: Array, y: Array) -> Points:
         """Points from their shifted pixel coordinates, which are overwritten."""
         x_slope, y_slope = self.x.pad(self.xp, x, *self.rule), self.y.pad(self.xp, y, *self.rule)
+        if self.offset:
+            x += self.offset
+            y += self.offset
         x0, fx = self.x.split(self.xp, x)
         y0, fy = self.y.split(self.xp, y)
         corner: Array = y0.astype(self.integer)
@@ -137,11 +141,20 @@ class Frame:
 
 
 def locate(
-    xp: Any, U_shape: tuple[int, ...], grid: Array, N: int, padding: str, align_corners: bool
+    xp: Any,
+    U_shape: tuple[int, ...],
+    grid: Array,
+    N: int,
+    padding: str,
+    align_corners: bool,
+    offset: float = 0.0,
 ) -> Iterator[Points]:
-    """Where the points of the grid lie in the framed images, a block at a time."""
+    """Where the points of the grid, or those `offset` pixels further on, lie in the framed images.
+
+    They come a block at a time.
+    """
     N_grid, H_out, W_out = grid.shape[:3]
-    frame = Frame(xp, U_shape, N, grid.dtype, padding, align_corners)
+    frame = Frame(xp, U_shape, N, grid.dtype, padding, align_corners, offset)
     gx, gy = (grid[..., k].reshape(N_grid, H_out * W_out) for k in (0, 1))
     for images, columns in point_blocks(N, H_out * W_out):
         here = images if N_grid == N else slice(0, 1), columns

@@ -380,3 +380,24 @@ def test_reduction_and_area_together_leave_no_alias(xp: Any) -> None:
     assert np.abs(to_numpy(V) - 0.5).max() < 0.03
     V, _ = stn_np.grid_sample(xp.asarray(U.copy()), grid)
     assert np.abs(to_numpy(V) - 0.5).max() > 0.45
+
+
+@pytest.mark.parametrize("padding", EVERY_PADDING)
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize(("name", "kernel"), [("nearest", NEAREST), ("bilinear", LINEAR)])
+def test_the_samplers_in_fewer_passes_equal_the_general_one(
+    xp: Any, rng: Any, name: str, kernel: Kernel, padding: str, corners: bool
+) -> None:
+    """Points inside, outside, on pixels and half-way between them; more than a block holds."""
+    U = rng.normal(size=(3, 2, 6, 9))
+    grid = np.concatenate([rng.uniform(-3, 3, (3, 200, 150, 2)),
+                           rng.integers(-40, 41, (3, 200, 150, 2)) / 8], axis=1)  # fmt: skip
+    dV = rng.normal(size=(3, 2, *grid.shape[1:3]))
+    options = padded(padding) | {"align_corners": corners}
+    V, dU, dgrid = sampled(xp, U, grid, dV, mode=name, **options)
+    wanted = sampled(xp, U, grid, dV, mode=kernel, **options)
+    for got, expected in zip((V, dU, dgrid), wanted, strict=True):
+        assert_close(got, expected, 1e-12)
+    if name == "nearest":
+        assert_equal(V, wanted[0])
+        assert_equal(dgrid, np.zeros(grid.shape))
