@@ -1,8 +1,8 @@
 """Sampling with any separable kernel, eq. (3), in two or three dimensions.
 
 `taps.py` says which pixels a point reads and how they weigh. Here is the sum over all of them, and
-its pullback. For images in two dimensions `bilinear.py` and
-`nearest.py` do the same in fewer passes.
+its pullback. For images in two dimensions `bilinear.py` and `nearest.py` do the same in fewer
+passes.
 """
 
 from __future__ import annotations
