@@ -242,7 +242,7 @@ def _groups() -> dict[str, Operation]:
 #: The families with compose and inverse; Affine3d is the one more.
 GROUPS = (
     "translation", "attention", "attention-log", "similarity", "similarity-log", "affine",
-    "projective",
+    "affine-natural", "projective",
 )  # fmt: skip
 IMAGES = ((2, 3, 7, 5),)
 ONE = (True,)

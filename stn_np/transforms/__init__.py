@@ -57,7 +57,7 @@ class Group(Protocol):
     """What families of maps offer besides that can be composed and inverted within the family.
 
     They are `Translation`, `Attention`, `Similarity` (both also with `LogScale`), `Affine`,
-    `Projective` and `Affine3d`. For `AffineNatural` compose the matrices, as `Affine`.
+    `AffineNatural`, `Projective` and `Affine3d`.
     """
 
     def compose(
@@ -75,8 +75,8 @@ class Group(Protocol):
         outer, inner : Array
             (N, n_params), of one dtype.
         out_shape, align_corners
-            As in the call. Only `Similarity` looks at them, whose maps depend on the image's
-            proportions; it needs out_shape unless it was built with in_shape.
+            As in the call. Only `Similarity` and `AffineNatural` look at them, whose maps depend on
+            the image's proportions; they need out_shape unless they were built with in_shape.
 
         Returns
         -------
