@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_choice, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_size_pair
 from stn_np.sampling.bilinear import GridSampleBackward, sample
 from stn_np.sampling.blocks import point_blocks
 from stn_np.sampling.coordinates import units_to_pixels
@@ -88,6 +88,8 @@ def affine_sample(
     check_choice("padding_mode", padding_mode, AFFINE_PADDING_MODES)
     check_rules("bilinear", padding_mode, padding_value, align_corners, "exact")
     check_padding_value(padding_value, U)
+    check_flag("needs_dU", needs_dU)
+    check_flag("needs_dtheta", needs_dtheta)
     out_size = check_size_pair("out_shape", out_shape)
     N_theta, (N_U, _, H, W) = theta.shape[0], U.shape
     if 0 in (H, W):

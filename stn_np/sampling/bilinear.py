@@ -17,8 +17,9 @@ from stn_np.sampling.blocks import channel_blocks, in_channels
 from stn_np.sampling.coordinates import units_to_pixels
 from stn_np.sampling.points import FRAME, Points, frame_with, locate, without_place
 
-#: Up to so many channels the forward pass keeps the slopes for the backward pass, which is then
-#: twice as fast. With more they would take too much memory, and the image is read again.
+#: Up to so many channels the forward pass keeps the slopes for the backward pass, which then takes
+#: 0.7 of the time, or without dU a third. With more they would take too much memory, and the image
+#: is read again.
 FEW_CHANNELS = 4
 
 GridSampleBackward = Callable[[Array], tuple[Array | None, Array | None]]
@@ -190,7 +191,7 @@ def slopes(corners: Corners, points: Points) -> Slopes:
 
 
 def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> None:
-    """Eq. (6), the transpose of both above: each pixel gets its weight times dV.
+    """Eq. (6), the transpose of eq. (5): each pixel gets its weight times dV.
 
     The weights are (1-fy)(1-fx), (1-fy) fx, fy (1-fx) and fy fx.
     """

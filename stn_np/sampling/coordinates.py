@@ -1,6 +1,6 @@
 """From normalised to pixel coordinates, and what happens outside the image: one axis at a time.
 
-Each mapping returns the value and its local derivative, so that the chain rule can be read off.
+Each mapping also returns its local derivative, so that the chain rule can be read off.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def reflect(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
         return xp.zeros_like(x)  # type: ignore[no-any-return]
     left, right = REACH["reflection"]
     far = (x <= -left) | (x >= size - 1 + right)
-    xp.copyto(x, low, where=far)  # clipped by `to_pixels`: counts as outside, on the left
+    xp.copyto(x, low, where=far)  # clipped by `keep_within`: counts as outside, on the left
     x -= low
     slope = xp.where(x < 0, -1.0, 1.0).astype(x.dtype)
     xp.abs(x, out=x)

@@ -1,6 +1,6 @@
 """Nearest neighbour in two dimensions, eq. (4): each point reads one pixel, floor(x + 1/2).
 
-`separable.py` can do it as well, in two to three times the time. The frame and the points are
+`separable.py` can do it as well, in two to five times the time. The frame and the points are
 those of `bilinear.py`, but there is nothing to weigh.
 """
 

@@ -18,8 +18,8 @@ from stn_np.sampling.coordinates import (
     units_to_pixels,
 )
 
-#: Pixels of padding on every side of the image. With two, a point that lies one pixel outside reads
-#: nothing but padding, and all points further out are moved there.
+#: Pixels of padding on every side of the image. With two, a point at pixel -2, or one pixel beyond
+#: the last, has nothing but padding for neighbours; all points further out are moved there.
 FRAME = 2
 #: The padding modes for which the frame is all that is needed.
 FRAMED = ("zeros", "constant")

@@ -16,7 +16,7 @@ from stn_np.backend import Array, array_module, gather, scatter_add
 from stn_np.sampling.bilinear import GridSampleBackward
 from stn_np.sampling.kernel import Kernel
 from stn_np.sampling.kernels import NEAREST
-from stn_np.sampling.taps import Axis, Taps
+from stn_np.sampling.taps import AxisTaps, Taps
 
 
 def separable(
@@ -73,11 +73,11 @@ def separable(
     return V.reshape(N, C, *out_size), backward
 
 
-def read(flat: Array, axes: list[Axis], index: Array) -> list[Array]:
+def read(flat: Array, axes: list[AxisTaps], index: Array) -> list[Array]:
     """Eq. (3), the sum over the taps of all axes; with slopes, eq. (7) for each axis as well.
 
-    Returns [V], or [V, dV/dy, dV/dx] where the axes have slopes: for each tap of the first axis the
-    same over the remaining ones, weighed by k, and by k' for the slope along this axis.
+    Returns [V], or [V, (dV/dz,) dV/dy, dV/dx] where the axes have slopes: for each tap of the first
+    axis the same over the remaining ones, weighed by k, and by k' for the slope along this axis.
     """
     if not axes:
         return [gather(flat, index)]
@@ -98,7 +98,7 @@ def read(flat: Array, axes: list[Axis], index: Array) -> list[Array]:
     return sums
 
 
-def spread(dflat: Array, axes: list[Axis], index: Array, dv: Array) -> None:
+def spread(dflat: Array, axes: list[AxisTaps], index: Array, dv: Array) -> None:
     """Eq. (6), the transpose of `read`: each pixel gets the product of its weights times dV."""
     if not axes:
         scatter_add(dflat, index.reshape(-1), dv.astype(dflat.dtype, copy=False).reshape(-1))

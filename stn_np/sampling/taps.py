@@ -26,7 +26,7 @@ class Block(NamedTuple):
     x_slope: list[Slope]  # d(pixel coordinate)/d(grid coordinate)
 
 
-class Axis(NamedTuple):
+class AxisTaps(NamedTuple):
     """The taps of a block of points along one axis."""
 
     offsets: list[Array]  # place of each tap in the flat image
@@ -68,14 +68,14 @@ class Taps:
             ]
             yield Block(images, columns, [x for x, _ in located], [slope for _, slope in located])
 
-    def axes(self, block: Block, *, needs_slopes: bool = False) -> list[Axis]:
+    def axes(self, block: Block, *, needs_slopes: bool = False) -> list[AxisTaps]:
         """The taps along (z,) y and x: the axis that is slowest in memory first."""
-        axes: list[Axis] = []
+        axes: list[AxisTaps] = []
         stride = 1
         for kernel, size, x in zip(self.kernels, self.size, block.x, strict=True):
             weighed = weigh(kernel, x, needs_slopes=needs_slopes)
             offsets = continued(self.xp, weighed.first, kernel, size, stride, *self.rule)
-            axes.insert(0, Axis(offsets, weighed.weights, weighed.slopes))
+            axes.insert(0, AxisTaps(offsets, weighed.weights, weighed.slopes))
             stride *= size + 1
         return axes
 

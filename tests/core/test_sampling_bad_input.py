@@ -289,6 +289,8 @@ def test_only_true_and_false_are_flags(bad: Any) -> None:
             stn_np.grid_sample(IMAGES, GRID, **{name: bad})
     with pytest.raises(TypeError, match="^align_corners: expected True or False, got"):
         stn_np.affine_sample(IMAGES, theta, (3, 4), align_corners=bad)
+    with pytest.raises(TypeError, match="^needs_dtheta: expected True or False, got"):
+        stn_np.affine_sample(IMAGES, theta, (3, 4), needs_dtheta=bad)
     with pytest.raises(TypeError, match="^normalise: expected True or False, got"):
         Kernel(np.ones_like, np.zeros_like, 1, normalise=bad)
 

@@ -30,7 +30,7 @@ class Cluttered:
     equally likely. Each patch is cut from a random place of another picture, drawn anew for each
     patch from those that are distorted together: the same batch, or the whole test set. Where two
     overlap, the brighter pixel is seen. The paper states the sizes and the number; all else is our
-    decision, and so are two borders: a picture that is alone lends itself its patches, and on
+    decision, and so are two special cases: a picture that is alone lends itself its patches, and on
     pictures of another size than 28 field and patches grow in proportion.
     """
 

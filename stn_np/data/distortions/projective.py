@@ -92,7 +92,8 @@ def homography(target: Array, source: Array) -> Array:
     Returns
     -------
     theta : Array
-        (n, 8) float64, the first entries h of the matrix row by row, as `Projective` takes them.
+        (n, 8) float64, the first eight entries h of the matrix row by row, as `Projective` takes
+        them.
 
     Notes
     -----

@@ -30,8 +30,8 @@ class Turned(Warp):
     place. Turned and scaled about the picture's centre, alike along both axes in *pixels*, also on
     pictures that are not square. Where the paper is silent, our decision is that the place of RTS
     is such that the scaled field (28 x 28 times the scale) lies inside the larger one *before* it
-    is turned; the largest circle in that field, and with it the digit, then stays inside at every
-    angle.
+    is turned; the largest circle in that field, and with it nearly every digit, then stays inside
+    at every angle.
 
     **Convention.** theta maps target to source, eq. (1). A positive angle turns the picture
     counter-clockwise as one sees it, y pointing downwards.
@@ -44,7 +44,7 @@ class Turned(Warp):
     transform = Affine()
 
     def out_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (H', W') that pictures of size (H, W) have afterwards; 28 x 28 becomes 42 x 42."""
+        """The (H', W') that pictures of size (H, W) have afterwards; RTS: 42 x 42 from 28 x 28."""
         return round(size[0] * self.growth), round(size[1] * self.growth)
 
     def random_theta(self, n: int, rng: np.random.Generator, size: tuple[int, int]) -> Array:
