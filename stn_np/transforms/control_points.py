@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid
 
@@ -65,6 +65,7 @@ class ControlPointTransform:
         """Theta (N, 2 K) to grid (N, H', W', 2); backward(dgrid) returns dtheta (N, 2 K)."""
         xp = array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
+        check_flag("align_corners", align_corners)
         N, K, (H, W) = theta.shape[0], self.n_params // 2, check_size_pair("out_shape", out_shape)
         c, B = remember(
             self._constants,

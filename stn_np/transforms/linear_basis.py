@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module, to_numpy
-from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
 from stn_np.layers.module import Module, Parameter
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid
@@ -141,6 +141,7 @@ class LinearBasis(Module):
         """Theta (N, 2 K) to grid (N, H', W', 2); backward(dgrid) returns dtheta (N, 2 K)."""
         xp = array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
+        check_flag("align_corners", align_corners)
         if check_size_pair("out_shape", out_shape) != self.out_shape:
             raise ValueError(
                 f"out_shape: expected {self.out_shape}, the basis's own, got {tuple(out_shape)}"

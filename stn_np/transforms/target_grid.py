@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stn_np.backend import Array
+from stn_np.checks import check_flag
 
 
 def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Array:
@@ -33,6 +34,7 @@ def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Arr
     outermost pixels; an axis of one pixel has its centre at 0. ``False``: -1 and +1 are the outer
     *edges* of the outermost pixels.
     """
+    check_flag("align_corners", align_corners)
     steps = 2.0 * xp.arange(size) - (size - 1)  # whole numbers, symmetric about 0
     spacing = max(size - 1, 1) if align_corners else size
     centres: Array = (steps / spacing).astype(dtype)

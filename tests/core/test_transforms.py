@@ -360,3 +360,16 @@ def test_no_log_scale_is_too_large(xp: Any, log_s: float, seed: int) -> None:
         dtheta = grid_backward(backward(xp.ones(V.shape, np.float32))[1])
         assert np.isfinite(to_numpy(V)).all()
         assert np.isfinite(to_numpy(dtheta)).all()
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "affine3d"])
+def test_only_true_and_false_are_corner_rules(name: str) -> None:
+    """Also where the grid's constants are remembered from an earlier call."""
+    family, shape = (
+        (Affine3d(), (2, 3, 4)) if name == "affine3d" else (by_name(name, (3, 4)), (3, 4))
+    )
+    theta = np.array(family.identity)[None]
+    family(theta, shape)
+    for bad in ("False", 1, None):
+        with pytest.raises(TypeError, match="^align_corners: expected True or False, got"):
+            family(theta, shape, align_corners=bad)
