@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import NamedTuple
 
@@ -39,7 +39,8 @@ class Kernel:
     ------
     TypeError, ValueError
         If k or k_slope is no function from arrays to finite arrays of the same shape, or changes
-        the array that it is given; if the radius is not between 0 and 64.
+        the array that it is given; if the radius is not between 0 and 64; if weights are to be
+        normalised whose sum is 0 for some point.
 
     Notes
     -----
@@ -80,6 +81,20 @@ class Kernel:
             check_array(name, value, d.shape)
             if not np.isfinite(value).all():
                 raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+
+        if self.normalise:
+            self._check_sums()
+
+    def _check_sums(self) -> None:
+        """Weights are divided by their sum, so wherever a point lies it must not be 0."""
+        x = np.linspace(0, 1, 32, endpoint=False)
+        weights = np.array(weigh(replace(self, normalise=False), x, needs_slopes=False).weights)
+        sums, least = weights.sum(axis=0), 1e-9 * abs(weights).max()
+        if not ((sums > least).all() or (sums < -least).all()):
+            raise ValueError(
+                "k: expected weights whose sum is never 0, for normalise=True, got sums from "
+                f"{sums.min():.3g} to {sums.max():.3g}"
+            )
 
     def __call__(self, d: Array) -> Array:
         """The weight k(d) at any d, as one would draw it: 0 where the sampler does not read."""

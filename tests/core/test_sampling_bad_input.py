@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import pi
 from typing import Any
 
 import numpy as np
@@ -397,3 +398,13 @@ def test_hints_for_one_image_and_for_whole_numbers() -> None:
         similarity(similarity.identity, (3, 4))
     with pytest.raises(ValueError, match=r"^transform: .*'affine3d': use Affine3d\(\)"):
         stn_np.transforms.by_name("affine3d")
+
+
+@pytest.mark.parametrize(
+    "k", [lambda d: np.sin(pi * d), np.zeros_like, lambda d: np.cos(pi * d) * (abs(d) < 0.5) - 0.2]
+)
+def test_weights_that_cannot_be_normalised(k: Any) -> None:
+    """Sums that are zero everywhere, and sums that change sign."""
+    Kernel(k, np.zeros_like, 1)
+    with pytest.raises(ValueError, match="^k: expected weights whose sum is never 0"):
+        Kernel(k, np.zeros_like, 1, normalise=True)
