@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,6 +49,8 @@ def array_module(**arrays: object) -> Any:
     ------
     TypeError
         If one is not an array, or a masked one or a matrix, or if NumPy and CuPy are mixed.
+    ValueError
+        If they are on different GPUs.
     """
     on_gpu = {}
     for name, x in arrays.items():
@@ -63,12 +65,89 @@ def array_module(**arrays: object) -> Any:
             f"expected all arrays in one library, got {where}; "
             "move them with cupy.asarray(x) or cupy.asnumpy(x)"
         )
-    return sys.modules["cupy"] if any(on_gpu.values()) else np
+    if not any(on_gpu.values()):
+        return np
+    if len(arrays) > 1:
+        _check_one_gpu(arrays)
+    return sys.modules["cupy"]
+
+
+def _check_one_gpu(arrays: dict[str, Any]) -> None:
+    """CuPy arrays must be in one GPU's memory: kernels run on one."""
+    places = {name: x.device.id for name, x in arrays.items()}
+    if len(set(places.values())) > 1:
+        where = ", ".join(f"{name} on GPU {place}" for name, place in places.items())
+        raise ValueError(
+            f"expected all arrays on one GPU, got {where}; "
+            "move them with `with cupy.cuda.Device(0): x = x.copy()`"
+        )
+
+
+def import_cupy() -> Any:
+    """CuPy, for who asks for a GPU. Everything else finds it only if somebody has imported it."""
+    return importlib.import_module("cupy")
+
+
+def is_gpu_error(error: Exception) -> bool:
+    """Whether an error is CuPy's or CUDA's own."""
+    cupy = sys.modules.get("cupy")
+    if cupy is None:
+        return False
+    known = (
+        cupy.cuda.memory.OutOfMemoryError,
+        cupy.cuda.runtime.CUDARuntimeError,
+        cupy.cuda.compiler.CompileException,
+    )
+    package = type(error).__module__.split(".")[0]
+    return isinstance(error, known) or package in ("cupy", "cupy_backends", "cupyx")
 
 
 def to_numpy(x: Array) -> NDArray[Any]:
     """The same values as a NumPy array: x itself on the CPU, a copy from the GPU."""
     return x.get() if _is_cupy(x) else x  # type: ignore[attr-defined]
+
+
+def to_device(x: Array, device: str) -> Array:
+    """The same values in the CPU's memory or in the current GPU's.
+
+    Parameters
+    ----------
+    x : Array
+        NumPy's or CuPy's.
+    device : {"cpu", "gpu", "cuda"}
+        "cuda" is the GPU too.
+
+    Returns
+    -------
+    Array
+        x itself if it is there already, else a copy.
+
+    Raises
+    ------
+    stn_np.devices.DeviceError
+        If there is no GPU that can be used; the message says what is missing.
+    TypeError, ValueError
+        If x is no array, or there is no such device.
+    """
+    from stn_np.devices import library  # here, since it asks this module for CuPy
+
+    xp = library(device)
+    return x if array_module(x=x) is xp else to_numpy(x) if xp is np else xp.asarray(x)
+
+
+def to_device_of(x: Array, other: Array) -> Array:
+    """The same values where `other` lives: x itself if it is there already, else a copy."""
+    if not _is_cupy(other):
+        return to_numpy(x)
+    with other.device:  # type: ignore[attr-defined]
+        if _is_cupy(x) and place_of(x) != place_of(other):
+            return x.copy()  # CuPy puts a copy on the current GPU
+        return sys.modules["cupy"].asarray(x)  # type: ignore[no-any-return]
+
+
+def place_of(x: Array) -> str:
+    """Where x lives, in a word: constants are kept once for each place."""
+    return f"gpu {x.device.id}" if _is_cupy(x) else "cpu"  # type: ignore[attr-defined]
 
 
 def gather(source: Array, index: Array) -> Array:
@@ -120,17 +199,79 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(trim_threshold, 2**30) and mallopt(mmap_threshold, 2**25))
 
 
-def describe_gpu() -> str:
-    """CuPy's version and its GPUs, or in words what is missing. Imports CuPy if it is installed."""
-    if importlib.util.find_spec("cupy") is None:
-        return "none (not installed): everything runs on the CPU"
+# CUDA graphs
+
+#: Constants that the step under capture has read; None if there is none.
+_constants: list[Array] | None = None
+
+
+def keep_for_graph(constant: Array) -> None:
+    """Let a graph under capture keep an array that it reads, and that somebody else may drop."""
+    if _constants is not None:
+        _constants.append(constant)
+
+
+class CaptureError(RuntimeError):
+    """A step cannot become a CUDA graph; the message is CUDA's. The step was carried out once."""
+
+
+def capture(step: Callable[[], None]) -> Callable[[], None]:
+    """Carry out a step on the current GPU, and keep its launches as a CUDA graph.
+
+    To start a kernel takes the CPU longer than most kernels of a small network take the GPU. A
+    graph starts them all at once.
+
+    Parameters
+    ----------
+    step
+        Work on CuPy arrays that are there before and after. It is called twice: once to be carried
+        out, which also compiles its kernels and sets cuBLAS up, and once to be recorded, which
+        carries out nothing. It must not wait for the GPU, and must do the same every time: numbers
+        that change come to it in arrays, into which the caller writes before each replay.
+
+    Returns
+    -------
+    callable
+        replay() carries out the step again, on the stream that is current then. It does not wait.
+
+    Raises
+    ------
+    CaptureError
+        If the step does something that a graph cannot hold.
+    """
+    global _constants
+    cupy = import_cupy()
+    # What the step allocates and frees belongs to the graph from now on, which uses the same
+    # addresses in every replay. So it comes from a pool that nobody else takes memory from.
+    pool = cupy.cuda.MemoryPool()
+    stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot be captured
+    stream.wait_event(cupy.cuda.get_current_stream().record())
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        step()
+        stream.synchronize()  # as replays need not be on this stream
+        constants: list[Array] = []
+        _constants = constants
+        try:
+            graph = _recorded(stream, step)
+        finally:
+            _constants = None
+
+    # The graph knows addresses only: what lies there must not go before it does.
+    alive = graph, pool, constants
+
+    def replay() -> None:
+        alive[0].launch()
+
+    return replay
+
+
+def _recorded(stream: Any, step: Callable[[], None]) -> Any:
+    """The launches of a step as a cupy.cuda.Graph."""
+    stream.begin_capture()
     try:
-        cupy = importlib.import_module("cupy")
-    except ImportError as error:
-        return f"installed, but cannot be imported ({error})"
-    try:
-        devices = range(cupy.cuda.runtime.getDeviceCount())
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in devices]
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"{cupy.__version__}, no GPU ({error})"
-    return f"{cupy.__version__}, {', '.join(names)}"
+        step()
+        return stream.end_capture()
+    except Exception as error:
+        with suppress(Exception):  # CUDA says once more that the capture has failed
+            stream.end_capture()
+        raise CaptureError(" ".join(str(error).split()) or type(error).__name__) from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from gpu import stand_in as gpu_stand_in
 from hypothesis import settings
 
 # The same examples on every run and machine; no time limits, since machines differ.
@@ -16,8 +18,8 @@ settings.load_profile("stn_np")
 
 
 def _array_libraries() -> list[Any]:
-    """numpy, and cupy where it is installed and finds a GPU."""
-    found = [pytest.param(np, id="numpy")]
+    """numpy; the stand-in for cupy (tests/gpu); cupy where it is installed and finds a GPU."""
+    found = [pytest.param(np, id="numpy"), pytest.param(gpu_stand_in.cupy, id="stand-in")]
     if importlib.util.find_spec("cupy"):
         import cupy
 
@@ -30,6 +32,29 @@ def _array_libraries() -> list[Any]:
 def xp(request: pytest.FixtureRequest) -> ModuleType:
     """The array library: a test that asks for it runs once for each that is present."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _cupy_is_the_stand_in(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For as long as a test of the stand-in runs, it is what ``import cupy`` gives.
+
+    Not within `xp`, which lives from its first test to its last, with others in between; and for
+    every test, since hypothesis does not want fixtures of one test where it makes many examples.
+    """
+    wanted = "stand_in" in request.fixturenames or (
+        "xp" in request.fixturenames and request.getfixturevalue("xp") is gpu_stand_in.cupy
+    )
+    if not wanted:
+        yield
+        return
+    with gpu_stand_in.installed():
+        yield
+
+
+@pytest.fixture
+def stand_in() -> ModuleType:
+    """The stand-in for CuPy, whatever libraries there are: `stand_in.cupy`, `stand_in.pretend`."""
+    return gpu_stand_in
 
 
 @pytest.fixture

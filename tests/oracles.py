@@ -15,7 +15,7 @@ import numpy as np
 
 import stn_np
 from stn_np import layers
-from stn_np.backend import to_numpy
+from stn_np.backend import to_device_of, to_numpy
 from stn_np.sampling import kernels
 from stn_np.transforms import (
     Affine,
@@ -209,6 +209,11 @@ def gradients(dx: Any) -> tuple[Any, ...]:
     return dx if isinstance(dx, tuple) else (dx,)
 
 
+def beside(xp: Any, transform: Any) -> Any:
+    """A family whose parameters, if it has some, are where xp's arrays are."""
+    return transform.to("cpu" if xp is np else "gpu") if hasattr(transform, "to") else transform
+
+
 def _sampler(padding: str, corners: bool) -> Operation:
     return Operation(
         lambda U, grid: stn_np.grid_sample(U, grid, padding_mode=padding, align_corners=corners),
@@ -221,7 +226,8 @@ def _near_identity(transform: Any, f: Any, n_inputs: int = 1) -> Operation:
     """F of thetas that lie near the identity, where there is an inverse."""
 
     def shifted(*inputs: Any) -> Any:
-        y, backward = f(*(x / 8 + transform.identity.astype(x.dtype) for x in inputs))
+        identity = transform.identity.astype(inputs[0].dtype)
+        y, backward = f(*(x / 8 + to_device_of(identity, x) for x in inputs))
         return y, lambda dy: tuple(dx / 8 for dx in gradients(backward(dy)))
 
     return Operation(shifted, ((2, transform.n_params),) * n_inputs, (True,) * n_inputs)

@@ -12,7 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from stn_np.cli.options import COMMANDS, parse
+from stn_np.devices import DeviceError, explain_gpu_error
 from stn_np.training.checkpoint import CheckpointError
+
+#: Errors of what was asked for, or of the machine. Others are our own, and come with a traceback.
+EXPECTED = (ValueError, TypeError, OSError, MemoryError, CheckpointError, DeviceError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # when it flushes what is left: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except (ValueError, TypeError, OSError, MemoryError, CheckpointError) as e:
+    except Exception as e:
+        if not isinstance(e, EXPECTED) and explain_gpu_error(e) is None:
+            raise
         print(f"stn-np {options.command}: error: {_message(e)}", file=sys.stderr)
         return 2
 
@@ -69,6 +75,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _message(error: Exception) -> str:
     """One line about an error, without the number that Python puts before the system's."""
+    if on_gpu := explain_gpu_error(error):
+        return on_gpu
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return where + error.strerror

@@ -10,9 +10,9 @@ import sys
 import textwrap
 from typing import Any
 
-from stn_np.backend import describe_gpu
 from stn_np.cli.report import aligned, evaluation, table
 from stn_np.cli.train import load_run_data
+from stn_np.devices import choose_device, describe_gpu
 from stn_np.training.folder import check_writable, open_run
 
 
@@ -24,10 +24,13 @@ def evaluate(options: argparse.Namespace) -> int:
     from stn_np.training.state import restore
 
     folder, config = open_run(options.run)
+    device, device_note = choose_device(options.device)
     newest = checkpoint.load_newest(folder.checkpoints)
     train_set, test_set = load_run_data(config, options.data_dir)
-    trainer = Trainer(config, train_set, test_set)
+    trainer = Trainer(config, train_set, test_set, device)
     restore(trainer, newest.arrays)
+    if device_note:
+        print(device_note + "\n")
     for note in newest.notes:
         print(note, file=sys.stderr)
     steps = f"step {trainer.step:,} of {trainer.total_steps:,}"
@@ -64,7 +67,10 @@ def gradcheck(options: argparse.Namespace) -> int:
     """Every operation's backward against finite differences; 1 if one fails."""
     from stn_np.gradcheck import table as check_all
 
-    rows = list(check_all())
+    device, note = choose_device(options.device)
+    if note:
+        print(note, flush=True)
+    rows = list(check_all(device=device))
     cells = [[name, f"{error:.1e}", "ok" if ok else "FAILED"] for name, error, ok, _ in rows]
     print(table(["operation", "relative error", ""], cells, left=(0, 2)))
     failed = [(name, message) for name, _, ok, message in rows if not ok]
@@ -84,7 +90,7 @@ def info(options: argparse.Namespace) -> int:
         ("numpy", np.__version__),
         ("BLAS", _blas()),
         ("cores", _cores()),
-        ("CuPy", describe_gpu()),
+        ("CuPy", textwrap.fill(describe_gpu(), 72, break_long_words=False)),
         ("MNIST", _mnist()),
         ("digits", "embedded: 1,797 handwritten digits, always there"),
     ]

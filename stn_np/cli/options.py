@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from stn_np.devices import CHOICES
 from stn_np.training.config import COMMON_DEFAULTS, DEFAULTS
 
 #: The commands with one line of help each.
@@ -114,6 +115,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for name in ("eval", "plot"):
         parsers[name].add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
     _add_data_dir(parsers["eval"], "where the run found it")
+    for name in ("train", "eval", "gradcheck"):
+        _add_device(parsers[name])
     parsers["gallery"].add_argument(
         "--out",
         type=Path,
@@ -173,6 +176,18 @@ def _add_data_dir(parser: argparse._ActionsContainer, default: str) -> None:
         type=Path,
         metavar="FOLDER",
         help=f"where the MNIST files are (default: {default})",
+    )
+
+
+def _add_device(parser: argparse._ActionsContainer) -> None:
+    """--device, for the commands that compute."""
+    parser.add_argument(
+        "--device",
+        choices=CHOICES,
+        default="auto",
+        metavar="|".join(CHOICES),
+        help="where to compute; auto: on the GPU if one can be used, else on the CPU, with a line "
+        "that says why (default: auto)",
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stn_np.cli.options import SETTINGS, option_name
 from stn_np.cli.report import aligned, draw_pictures, framed, training_summary
+from stn_np.devices import choose_device
 from stn_np.training.config import (
     TrainConfig,
     check_settings,
@@ -61,6 +62,7 @@ def _new(options: argparse.Namespace, given: dict[str, Any]) -> int:
     from stn_np import data
     from stn_np.training.loop import Trainer
 
+    device, note = choose_device(options.device)
     if options.out:
         check_new_folder(options.out)
     else:
@@ -77,10 +79,10 @@ def _new(options: argparse.Namespace, given: dict[str, Any]) -> int:
         data_dir=str(options.data_dir.resolve()) if options.data_dir else None,
         **{**defaults_for(wanted), **given},
     )
-    trainer = Trainer(config, train_set, test_set)
+    trainer = Trainer(config, train_set, test_set, device)
     folder = _create_folder(options.out, config)
-    _announce(trainer, train_set, folder)
-    return _train(trainer, folder, train_set)
+    _announce(trainer, train_set, folder, note)
+    return _train(trainer, folder, train_set, options.device)
 
 
 def _create_folder(out: Path | None, config: TrainConfig) -> RunFolder:
@@ -102,16 +104,17 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
 
     folder, config = open_run(options.resume)
     _refuse_contradictions(options, given, config)
+    device, note = choose_device(options.device)
     if folder.results.is_file():
         print(f"{folder.path} is finished; there is nothing to resume.\n")
         print(training_summary(read_json(folder.results), folder.path))
         return 0
     train_set, test_set = load_run_data(config, options.data_dir)
-    trainer = Trainer(config, train_set, test_set)
+    trainer = Trainer(config, train_set, test_set, device)
     notes = go_on(trainer, folder)
-    _announce(trainer, train_set, folder)
+    _announce(trainer, train_set, folder, note)
     print("\n".join(notes) + "\n", flush=True)
-    return _train(trainer, folder, train_set)
+    return _train(trainer, folder, train_set, options.device)
 
 
 def _refuse_contradictions(
@@ -162,8 +165,8 @@ def load_run_data(config: TrainConfig, data_dir: Path | None) -> tuple[Dataset, 
     return train_set, test_set
 
 
-def _announce(trainer: Trainer, data: Dataset, folder: RunFolder) -> None:
-    """What is about to be trained, on what."""
+def _announce(trainer: Trainer, data: Dataset, folder: RunFolder, note: str) -> None:
+    """What is about to be trained, on what; `note` is about the device."""
     from stn_np import models
 
     config = trainer.config
@@ -175,19 +178,23 @@ def _announce(trainer: Trainer, data: Dataset, folder: RunFolder) -> None:
         f"distortion {config.distortion}\n"
         f"{config.epochs} epochs of {trainer.batches.per_epoch} steps of {trainer.batches.size} "
         f"images, {config.optimizer}, {config.schedule}, learning rate {config.lr:g}\n"
-        f"run folder {folder.path}\n",
+        f"on the {trainer.device.upper()}, run folder {folder.path}\n",
+        *([f"{note}\n"] if note else []),
+        sep="\n",
         flush=True,
     )
 
 
-def _train(trainer: Trainer, folder: RunFolder, data: Dataset) -> int:
+def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> int:
     """Train to the end; whatever stops it, say how to go on."""
     from stn_np.training import session
-    from stn_np.training.loop import DivergedError
+    from stn_np.training.divergence import DivergedError
     from stn_np.training.progress import Progress
     from stn_np.training.results import finish
 
     command = f"stn-np train --resume {shlex.quote(str(folder.path))}"
+    if device != "auto":  # the run itself remembers no device
+        command += f" --device {device}"
     progress = Progress(trainer)
     try:
         with folder.locked():

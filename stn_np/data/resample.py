@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stn_np.backend import Array
+from stn_np.backend import Array, array_module, to_device_of
 from stn_np.checks import check_array, check_size_pair
 from stn_np.sampling import grid_sample
 from stn_np.transforms import affine_grid
@@ -51,7 +51,7 @@ def resample(images: Array, out_size: tuple[int, int], step: float) -> Array:
         size = images.shape[axis] / block / small.shape[axis]  # how much of it is not padding
         theta[0, row, row] = step / block * out_size[axis - 2] / small.shape[axis]
         theta[0, row, 2] = size - 1
-    grid, _ = affine_grid(theta, out_size, align_corners=False)
+    grid, _ = affine_grid(to_device_of(theta, images), out_size, align_corners=False)
     V, _ = grid_sample(small, grid, align_corners=False, needs_dU=False, needs_dgrid=False)
     return V
 
@@ -74,7 +74,8 @@ def block_means(images: Array, block: int) -> Array:
     if block == 1:
         return images
     N, C, h, w = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (0, -h % block), (0, -w % block)))
+    xp = array_module(images=images)
+    padded = xp.pad(images, ((0, 0), (0, 0), (0, -h % block), (0, -w % block)))
     H, W = padded.shape[2] // block, padded.shape[3] // block
     means: Array = padded.reshape(N, C, H, block, W, block).mean((3, 5), dtype=images.dtype)
     return means

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stn_np import models
-from stn_np.backend import Array
+from stn_np.backend import Array, to_device, to_device_of
 from stn_np.gradcheck import families
 from stn_np.gradcheck.check import gradcheck
 from stn_np.gradcheck.inputs import (
@@ -51,22 +51,30 @@ class Row(NamedTuple):
     message: str
 
 
-def table(seed: int = 0) -> list[Row]:
+def table(seed: int = 0, device: str = "cpu") -> list[Row]:
     """Check every operation of the library against finite differences.
 
     Parameters
     ----------
     seed
         Of the inputs and of the directions.
+    device : {"cpu", "gpu", "cuda"}
+        Where the operations run; their inputs are the same.
 
     Returns
     -------
     list of Row
+
+    Raises
+    ------
+    stn_np.devices.DeviceError
+        If there is no GPU that can be used.
     """
     rows = []
     for name, f, inputs, eps in operations(np.random.default_rng(seed)):
+        arrays = [to_device(x, device) for x in inputs.values()]
         report = gradcheck(
-            f, *inputs.values(), names=list(inputs), eps=eps, seed=seed, raise_exception=False
+            f, *arrays, names=list(inputs), eps=eps, seed=seed, raise_exception=False
         )
         message = "" if report.ok else str(report)
         rows.append(Row(name, report.max_error, report.ok is True, message))
@@ -139,7 +147,9 @@ def _linearised(rng: np.random.Generator) -> Operation:
     planes = np.stack([2 * x - 3 * y, x + y / 2])[None]
 
     def sample(grid: Array) -> tuple[Array, Callable[..., Any]]:
-        V, backward = grid_sample(planes, grid, grid_gradient="linearised", needs_dU=False)
+        V, backward = grid_sample(
+            to_device_of(planes, grid), grid, grid_gradient="linearised", needs_dU=False
+        )
         return V, lambda dV: backward(dV)[1]
 
     grid = rng.uniform(-0.2, 0.2, (2, 3, 4, 2))  # so far inside that all samples are on the plane
@@ -164,7 +174,7 @@ def _layers(rng: np.random.Generator) -> Iterator[Operation]:
     )
     labels = np.array([3, 0, 4])
     logits = {"logits": rng.normal(size=(3, 5))}
-    yield Operation("cross_entropy", lambda logits: cross_entropy(logits, labels), logits)
+    yield Operation("cross_entropy", _with_loss(_identity, labels), logits)
 
 
 def _models(rng: np.random.Generator) -> Iterator[Operation]:
@@ -189,10 +199,14 @@ def _with_loss(f: Function, labels: Array) -> Function:
 
     def loss(*inputs: Array) -> tuple[Array, Callable[..., Any]]:
         logits, pullback = f(*inputs)
-        y, loss_backward = cross_entropy(logits, labels)
+        y, loss_backward = cross_entropy(logits, to_device_of(labels, logits))
         return y, lambda dy: pullback(loss_backward(dy))
 
     return loss
+
+
+def _identity(x: Array) -> tuple[Array, Callable[..., Any]]:
+    return x, lambda dx: dx
 
 
 def _rule(corners: bool) -> str:

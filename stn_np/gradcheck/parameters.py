@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
-
-from stn_np.backend import Array
+from stn_np.backend import Array, array_module
 from stn_np.gradcheck.probe import Function
 from stn_np.layers.module import Module
 
@@ -42,7 +40,8 @@ def parameters_as_inputs(module: Module) -> tuple[Function, dict[str, Array]]:
 
         def backward(dy: Array) -> tuple[Array | None, ...]:
             for parameter in parameters:
-                parameter.grad = np.zeros_like(parameter.data)
+                data = parameter.data
+                parameter.grad = array_module(data=data).zeros_like(data)
             dx = pullback(dy)
             return (dx, *(parameter.grad for parameter in parameters))
 

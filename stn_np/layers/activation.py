@@ -6,6 +6,7 @@ from math import prod
 
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
 from stn_np.checks import check_floating, check_gradient
+from stn_np.layers.memory_order import elementwise
 from stn_np.layers.module import Module
 
 
@@ -31,11 +32,12 @@ def relu(x: Array) -> tuple[Array, Backward]:
     """
     xp = array_module(x=x)
     check_floating("x", x)
-    y = xp.asarray(xp.maximum(x, 0))  # of a 0-d array NumPy makes a number
+    y = xp.asarray(elementwise(xp, lambda x: xp.maximum(x, 0), x))  # NumPy: 0-d to a number
 
     def backward(dy: Array) -> Array:
         check_gradient("dy", dy, y)
-        return dy.astype(y.dtype, copy=False) * (y > 0)  # type: ignore[no-any-return]
+        dy = dy.astype(y.dtype, copy=False)
+        return elementwise(xp, lambda y, dy: dy * (y > 0), y, dy)
 
     return y, backward
 

@@ -10,7 +10,8 @@ row i is a view that overlaps its neighbour's:
     window(i)    (kh * C kw, Wout N)     = columns[i C kw : (i + kh) C kw], no copy
     y row i      (F, Wout N)             = w (F, kh C kw) @ window(i)
 
-That copies the image kw times instead of kh kw times.
+That copies the image kw times instead of kh kw times. On a GPU, where one large product is better
+than one a row, `convolution_on_gpu` unfolds both axes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
 from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
+from stn_np.layers import convolution_on_gpu
 from stn_np.layers.initial import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.layers.module import Module, Parameter
@@ -74,6 +76,8 @@ def conv2d(
         raise ValueError(f"weight: expected at least one channel and one pixel, got {weight.shape}")
     if H < kh or W < kw:
         raise ValueError(f"x: expected images of at least {kh}x{kw} (the kernel), got {H}x{W}")
+    if xp is not np:
+        return convolution_on_gpu.conv2d(xp, x, weight, bias, needs_dx=needs_dx)
     H_out, W_out, lines = H - kh + 1, W - kw + 1, C * kw
 
     columns = unfold_width(xp, rows_outermost(xp, x), kw).reshape(H * lines, W_out * N)
@@ -93,7 +97,8 @@ def conv2d(
         for i in range(H_out):
             dw += columns[i * lines : (i + kh) * lines] @ dy[i].T
         dweight = dw.reshape(kh, C, kw, F).transpose(3, 1, 0, 2)
-        dbias = (dy.reshape(H_out * F, -1) @ xp.ones(W_out * N, x.dtype)).reshape(H_out, F).sum(0)
+        ones = xp.ones(W_out * N, x.dtype)
+        dbias = (dy.reshape(H_out * F, W_out * N) @ ones).reshape(H_out, F).sum(0)
 
         return dx_of(dy) if needs_dx else None, dweight, dbias
 

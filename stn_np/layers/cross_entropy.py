@@ -6,6 +6,9 @@ Eq.:  L = mean over n of  log(sum over k of exp z[n, k]) - z[n, label(n)]
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_array, check_scalar, check_shape
@@ -19,7 +22,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     logits : Array
         (N, K), N at least 1: unnormalised log-probabilities z.
     labels : Array
-        (N,) integers in [0, K).
+        (N,) integers in [0, K), in the same library.
 
     Returns
     -------
@@ -33,7 +36,12 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     TypeError
         If logits is no floating-point array or labels no integer array.
     ValueError
-        If the batch is empty, the shapes do not fit, or a label is out of range.
+        If the batch is empty, the shapes do not fit, or, on the CPU, a label is out of range.
+
+    Notes
+    -----
+    To look at the labels a program has to wait for the GPU. So there a label that is out of range
+    is no error: the loss and the gradient of its row become NaN.
     """
     xp = array_module(logits=logits, labels=labels)
     check_array("logits", logits, ("N", "K"))
@@ -43,7 +51,9 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected an integer dtype, got {labels.dtype}")
     check_shape("labels", labels, (N,))
-    if labels.min() < 0 or labels.max() >= K:
+    if xp is not np:
+        logits, labels = _without_strangers(xp, logits, labels)
+    elif labels.min() < 0 or labels.max() >= K:
         raise ValueError(
             f"labels: expected values in [0, {K}), got {int(labels.min())} to {int(labels.max())}"
         )
@@ -61,3 +71,12 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
         return dlogits  # type: ignore[no-any-return]
 
     return loss, backward
+
+
+def _without_strangers(xp: Any, logits: Array, labels: Array) -> tuple[Array, Array]:
+    """NaN in each row whose label is out of range, and 0 for that label: nothing is read back."""
+    labels = labels.astype(np.int64)  # a comparison with K may be too much for a small type
+    stranger = (labels < 0) | (labels >= logits.shape[1])
+    logits = logits.copy()
+    xp.copyto(logits, np.nan, where=stranger[:, None])
+    return logits, xp.where(stranger, 0, labels)

@@ -1,20 +1,27 @@
-"""The order in which layers keep feature maps in memory: rows outermost, the batch innermost.
+"""The order in which layers keep feature maps in memory: the batch innermost.
 
 Every array is (N, C, H, W) to whoever uses it. In *memory*, feature maps lie in the order
-(H, C, W, N), because then
+(H, C, W, N) on the CPU, because then
 
 - the pixels that a convolution combines are long contiguous runs over W and N,
 - ``kh`` neighbouring rows with all their channels are one contiguous block, so that only the
   kernel's width has to be unfolded, not its height (see `stn_np.layers.convolution`),
 - and one row of the image is a piece of work that fits the cache.
 
-`rows_outermost` brings any array into that order (without a copy where it is in it already), and
-`as_images` shows the result as (N, C, H, W) again, without a copy.
+On a GPU, where few large pieces of work are better than many small ones, the order is
+(C, H, W, N): what a single matrix product of the kernels with all columns gives.
+
+`rows_outermost` and `channels_outermost` bring any array into these orders (without a copy where it
+is in it already), and `as_images` and `batch_first` show the result as (N, C, H, W) again, without
+a copy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from stn_np.backend import Array
 
@@ -27,3 +34,26 @@ def rows_outermost(xp: Any, x: Array) -> Array:
 def as_images(x: Array) -> Array:
     """(H, C, W, N) to (N, C, H, W): a view."""
     return x.transpose(3, 1, 0, 2)
+
+
+def channels_outermost(xp: Any, x: Array) -> Array:
+    """(N, C, H, W) in any memory order to a contiguous (C, H, W, N)."""
+    return xp.ascontiguousarray(x.transpose(1, 2, 3, 0))  # type: ignore[no-any-return]
+
+
+def batch_first(x: Array) -> Array:
+    """(C, H, W, N) to (N, C, H, W): a view."""
+    return x.transpose(3, 0, 1, 2)
+
+
+def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:
+    """f(x, *others) in x's memory order, where f works element by element on arrays of one shape.
+
+    NumPy's functions do that by themselves. CuPy's give C order whatever they are given; so there
+    they are given the axes in the order in which x has them in memory.
+    """
+    if xp is np:
+        return f(x, *others)
+    axes = sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
+    y = f(*(array.transpose(*axes) for array in (x, *others)))
+    return y.transpose(*(axes.index(axis) for axis in range(x.ndim)))

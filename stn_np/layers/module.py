@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
-
-from stn_np.backend import Array, OptionalBackward
+from stn_np.backend import Array, OptionalBackward, array_module, to_device, to_device_of
 from stn_np.checks import format_shape
 
 
@@ -19,12 +17,13 @@ class Parameter:
     data : Array
         The value.
     grad : Array
-        dL/d(data), of the same shape. Every backward pass *adds* to it; `zero_grad` clears it.
+        dL/d(data), of the same shape, where data lives. Every backward pass *adds* to it;
+        `zero_grad` clears it.
     """
 
     def __init__(self, data: Array) -> None:
         self.data = data
-        self.grad = np.zeros_like(data)
+        self.grad: Array = array_module(data=data).zeros_like(data)
 
     def zero_grad(self) -> None:
         """Forget the gradient collected so far."""
@@ -77,12 +76,51 @@ class Module:
         for p in self.parameters():
             p.zero_grad()
 
+    def to(self, device: str) -> Self:
+        """Move all parameters and their gradients to the CPU or to the GPU, in place.
+
+        Parameters
+        ----------
+        device : {"cpu", "gpu", "cuda"}
+            "cuda" is the GPU too.
+
+        Returns
+        -------
+        Module
+            This one, as in PyTorch.
+
+        Raises
+        ------
+        stn_np.devices.DeviceError
+            If there is no GPU that can be used. Nothing is moved then.
+        ValueError
+            If there is no such device.
+
+        Notes
+        -----
+        The arrays are new ones: an optimiser or a pullback that was made before knows the old.
+        """
+        moved = [
+            (p, to_device(p.data, device), to_device(p.grad, device)) for p in self.parameters()
+        ]
+        for p, data, grad in moved:
+            p.data, p.grad = data, grad
+        return self
+
     def state_dict(self) -> dict[str, Array]:
-        """The parameters' values by name: copies, so that training on does not change them."""
+        """The parameters' values by name: copies, so that training on does not change them.
+
+        They are where the parameters are, as in PyTorch.
+        """
         return {name: p.data.copy() for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over values saved by `state_dict`.
+
+        Parameters
+        ----------
+        state : dict
+            Arrays by name, NumPy's or CuPy's: they are copied to where the parameters are.
 
         Raises
         ------
@@ -100,7 +138,7 @@ class Module:
                 want, got = format_shape(p.data.shape), format_shape(state[name].shape)
                 raise ValueError(f"state[{name!r}]: expected shape {want}, got {got}")
         for name, p in own.items():
-            p.data[...] = state[name]
+            p.data[...] = to_device_of(state[name], p.data)
 
 
 class Sequential(Module):

@@ -1,5 +1,7 @@
 """Max and average pooling, a row of windows at a time (a piece of work that fits the cache).
 
+On a GPU the whole image at once: `pooling_on_gpu`.
+
 Eq.:  y[n, c, i, j] = max (or mean) over u, v < k of  x[n, c, i s + u, j s + v]
 """
 
@@ -7,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
 from stn_np.checks import check_array, check_gradient, check_size
+from stn_np.layers import pooling_on_gpu
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.layers.module import Module
+from stn_np.layers.pooling_on_gpu import Windows
 
 
 def max_pool2d(
@@ -37,6 +43,8 @@ def max_pool2d(
     backward : callable
         backward(dy) returns dx. Where several pixels of a window are largest, one of them gets the
         gradient: the uppermost in the leftmost column (PyTorch: the leftmost in the uppermost row).
+        A window with NaN has the maximum NaN; which of its pixels gets the gradient is then not
+        defined.
 
     Raises
     ------
@@ -46,6 +54,8 @@ def max_pool2d(
         If the rank is wrong or the image smaller than a window.
     """
     xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
+    if xp is not np:
+        return pooling_on_gpu.max_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
     x_rows = rows_outermost(xp, x)
     H, C, W, N = x_rows.shape
     y = xp.empty((H_out, C, W_out, N), x.dtype)
@@ -117,6 +127,8 @@ def avg_pool2d(
     A window that sticks out of the image (``ceil_mode``) is averaged over the pixels that it has.
     """
     xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
+    if xp is not np:
+        return pooling_on_gpu.avg_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
     x_rows = rows_outermost(xp, x)
     H, C, W, N = x_rows.shape
     rows = xp.minimum(kernel, H - stride * xp.arange(H_out))
@@ -147,7 +159,7 @@ def avg_pool2d(
 
 def window_columns(W: int, v: int, stride: int, W_out: int) -> tuple[slice, int]:
     """The v-th column of each window, and how many windows have one (the first n)."""
-    n = min(W_out, (W - v - 1) // stride + 1)
+    n = max(0, min(W_out, (W - v - 1) // stride + 1))
     return slice(v, v + (n - 1) * stride + 1, stride), n
 
 
@@ -165,7 +177,9 @@ def check_pooling(
     least = 1 if ceil_mode else kernel
     if min(H, W) < least:
         raise ValueError(f"x: expected images of at least {least}x{least} (a window), got {H}x{W}")
-    return xp, kernel, stride, *(windows(size, kernel, stride, ceil_mode) for size in (H, W))
+    H_out, W_out = (windows(size, kernel, stride, ceil_mode) for size in (H, W))
+    longest = max(H, W)  # what is longer than the image changes nothing but the loops over it
+    return xp, min(kernel, longest), min(stride, longest), H_out, W_out
 
 
 def windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:

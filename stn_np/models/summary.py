@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from stn_np.backend import Array
+from stn_np.backend import Array, array_module
 from stn_np.layers import Sequential
 from stn_np.models.build import Model
 from stn_np.transformer import SpatialTransformer
@@ -15,8 +13,9 @@ Rows = list[tuple[str, str, int]]
 def summary(model: Model) -> str:
     """Layers, output shapes and parameters as a table of plain text."""
     rows: Rows = []
-    dtype = model.parameters()[0].data.dtype
-    _walk(model, np.zeros((1, *model.input_shape), dtype), "", rows)
+    weights = model.parameters()[0].data
+    image = array_module(weights=weights).zeros((1, *model.input_shape), weights.dtype)
+    _walk(model, image, "", rows)
     rows.append(("total", "", model.n_parameters()))
     width = max(len(title) for title, _, _ in rows)
     lines = [f"{'layer':<{width}}  {'output':>9}  {'parameters':>10}"]

@@ -17,6 +17,7 @@ from stn_np.sampling.kernel import Kernel
 from stn_np.sampling.kernels import BY_NAME
 from stn_np.sampling.linearised import Linearised, linearised_dgrid
 from stn_np.sampling.nearest import nearest
+from stn_np.sampling.on_gpu import DU_METHODS, sample_on_gpu
 from stn_np.sampling.separable import separable
 
 MODES = tuple(BY_NAME)
@@ -37,6 +38,7 @@ def grid_sample(
     padding_value: float = 0.0,
     align_corners: bool = True,
     grid_gradient: str | Linearised = "exact",
+    dU_method: str = "deterministic",
     needs_dU: bool = True,
     needs_dgrid: bool = True,
 ) -> tuple[Array, GridSampleBackward]:
@@ -67,6 +69,9 @@ def grid_sample(
         "exact": eq. (7). "linearised": the slope of a plane fitted to samples around each point
         (see `stn_np.sampling.Linearised`), which is not the derivative of V but sees further; with
         mode "bilinear" only.
+    dU_method : {"deterministic", "atomic"}
+        How a GPU sums up what several points give to one pixel: in a fixed order, the same bits in
+        every run; or as it comes. NumPy has a fixed order only.
     needs_dU, needs_dgrid : bool
         False: that gradient is not computed, and backward returns None in its place.
 
@@ -105,7 +110,9 @@ def grid_sample(
     reflection, points exactly on the border count as outside in modes "nearest" and "bilinear": no
     gradient. Kernels that reach further read the image continued by the padding rule.
 
-    The pullback knows what it needs of U and grid: either may be changed afterwards.
+    The pullback knows what it needs of U and grid: either may be changed afterwards. On a GPU it
+    reads them again, and they must stay as they are until then: a copy would take as long as the
+    sampling.
 
     Under the identity V equals U bit for bit in the three modes with a name (float32 grids: on axes
     of up to 4 million pixels), for pixels that are finite and whose differences from their
@@ -113,7 +120,7 @@ def grid_sample(
 
     Source: Jaderberg et al. 2015, eqs (3) to (7) and (9).
     """
-    array_module(U=U, grid=grid)
+    xp = array_module(U=U, grid=grid)
     _check_shapes(U, grid)
     check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
     check_padding_value(padding_value, U)
@@ -122,11 +129,17 @@ def grid_sample(
     exact = settings == "exact"
     check_flag("needs_dU", needs_dU)
     check_flag("needs_dgrid", needs_dgrid)
+    check_choice("dU_method", dU_method, DU_METHODS)
     sampler: Callable[..., tuple[Array, GridSampleBackward]] = partial(separable, kernels=kernels)
-    if isinstance(mode, str) and grid.shape[-1] == 2 and padding_mode != "wrap":
+    if isinstance(mode, str) and xp is not np:
+        sampler = partial(sample_on_gpu, mode=mode, dU_method=dU_method)
+    elif isinstance(mode, str) and grid.shape[-1] == 2 and padding_mode != "wrap":
         sampler = IN_FEWER_PASSES.get(mode, sampler)
     sample = partial(
-        sampler, padding_mode=padding_mode, padding_value=padding_value, align_corners=align_corners
+        sampler,
+        padding_mode=padding_mode,
+        padding_value=float(padding_value),
+        align_corners=align_corners,
     )
     # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stn_np.backend import Array
+from stn_np.backend import Array, to_device
 
 if TYPE_CHECKING:
     from stn_np.data import Dataset
@@ -37,6 +37,9 @@ class Batches:
         One of `stn_np.data.distortions.KINDS`.
     seed
         The same seed gives the same batches.
+    device
+        "cpu" or "gpu": where the images are kept, distorted and handed out. All random numbers
+        are drawn on the CPU, the same ones for both.
 
     Attributes
     ----------
@@ -52,10 +55,14 @@ class Batches:
         If there are no images.
     """
 
-    def __init__(self, train: Dataset, size: int, distortion: str, seed: int) -> None:
+    def __init__(
+        self, train: Dataset, size: int, distortion: str, seed: int, device: str = "cpu"
+    ) -> None:
         if not len(train.images):
             raise ValueError("data: expected at least one training image, got none")
-        self._train = train
+        self._images = to_device(train.images, device)
+        self._labels = to_device(train.labels, device)
+        self._device = device
         self._distortion = distortion
         self._seed = seed
         self._order: tuple[int, Array] | None = None
@@ -69,14 +76,13 @@ class Batches:
         epoch, index = divmod(step, self.per_epoch)
         rows = self._epoch_order(epoch)[index * self.size : (index + 1) * self.size]
         rng = self._rng(Purpose.DISTORT, epoch, index)
-        images = distort(self._train.images[rows], self._distortion, rng)
-        return images, self._train.labels[rows]
+        return distort(self._images[rows], self._distortion, rng), self._labels[rows]
 
     def _epoch_order(self, epoch: int) -> Array:
         """The shuffled order of an epoch; the last one asked for is kept."""
         if self._order is None or self._order[0] != epoch:
             rng = self._rng(Purpose.SHUFFLE, epoch, 0)
-            self._order = epoch, rng.permutation(len(self._train.images))
+            self._order = epoch, to_device(rng.permutation(len(self._images)), self._device)
         return self._order[1]
 
     def _rng(self, purpose: Purpose, epoch: int, batch: int) -> np.random.Generator:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stn_np.backend import Array, to_numpy
+from stn_np.backend import Array, array_module, to_numpy
 from stn_np.layers import cross_entropy
 from stn_np.layers.module import Module
 
@@ -56,7 +56,7 @@ def evaluate(model: Module, images: Array, labels: Array, block: int = BLOCK) ->
     model
         From images (N, C, H, W) to logits (N, K).
     images, labels
-        (N, C, H, W), and (N,) whole numbers in [0, K).
+        (N, C, H, W), and (N,) whole numbers in [0, K), where the model is.
     block
         Images at a time. Another block size may round the last bits differently.
 
@@ -67,13 +67,14 @@ def evaluate(model: Module, images: Array, labels: Array, block: int = BLOCK) ->
     """
     if not len(images):
         raise ValueError("images: expected at least one image to evaluate, got none")
-    loss = 0.0
+    xp = array_module(images=images, labels=labels)
+    loss: Array = xp.zeros(())  # float64, and read back at the end: nothing waits in between
     predictions = []
     for start in range(0, len(images), block):
         part = slice(start, start + block)
         logits, _ = model(images[part], needs_dx=False)
         mean, _ = cross_entropy(logits, labels[part])
-        loss += float(mean) * len(logits)
-        predictions.append(to_numpy(logits.argmax(axis=1)))
-    predicted = np.concatenate(predictions).astype(np.int64)
-    return Evaluation(loss / len(images), to_numpy(labels), predicted)
+        loss = loss + mean.astype(xp.float64) * len(logits)
+        predictions.append(logits.argmax(axis=1))
+    predicted = to_numpy(xp.concatenate(predictions).astype(xp.int64))
+    return Evaluation(float(loss) / len(images), to_numpy(labels), predicted)

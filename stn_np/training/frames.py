@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stn_np.backend import Array, to_numpy
+from stn_np.backend import Array, to_device_of, to_numpy
 
 if TYPE_CHECKING:
     from stn_np.models import Model
@@ -38,7 +38,7 @@ class Frames:
     Parameters
     ----------
     images, labels
-        (M, 1, H, W) distorted test digits, and (M,) their classes.
+        (M, 1, H, W) distorted test digits, and (M,) their classes; NumPy's, as all that is kept.
     transform
         The name of the transform.
     """
@@ -56,9 +56,10 @@ class Frames:
         transformer = model.transformer
         if transformer is None:
             raise ValueError("model: expected one with a spatial transformer, got one without")
-        warped, _ = transformer(self.images, needs_dx=False)
-        logits, _ = model(self.images, needs_dx=False)
-        now = (transformer.theta(self.images), warped, logits.argmax(axis=1))
+        images = to_device_of(self.images, model.parameters()[0].data)
+        warped, _ = transformer(images, needs_dx=False)
+        logits, _ = model(images, needs_dx=False)
+        now = (transformer.theta(images), warped, logits.argmax(axis=1))
         for name, value in zip(self._RECORDED, now, strict=True):
             self._record[name].append(to_numpy(value).copy())
 

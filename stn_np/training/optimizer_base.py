@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.checks import format_shape
-from stn_np.layers.module import Module, Parameter
+from stn_np.layers.module import Module
+from stn_np.training.flat import Part, flattened
 
 #: What `SGD.step` and the others multiply the learning rate with, for a parameter of this name.
 RateFactor = Callable[[str], float]
+
+#: The numbers of one step by rate factor; see `Optimizer.advance`.
+Coefficients: TypeAlias = dict[float, tuple[float, ...]]
 
 
 def localisation_factor(factor: float) -> RateFactor:
@@ -31,17 +35,25 @@ def gradient_norm(model: Module) -> Array:
 
     Not a Python number, so that on a GPU nothing waits for it before it is looked at.
     """
+    return norm_of([p.grad for p in model.parameters()])
+
+
+def norm_of(arrays: Sequence[Array]) -> Array:
+    """The Euclidean norm of all arrays together, as a 0-d float64 array."""
     squares = []
-    for p in model.parameters():
-        flat = p.grad.reshape(-1)
+    for x in arrays:
+        flat = x.reshape(-1)
         squares.append(flat.dot(flat))
-    xp = array_module(gradient=model.parameters()[0].grad)
+    xp = array_module(array=arrays[0])
     total: Array = xp.sqrt(xp.stack(squares).sum(dtype=xp.float64))
     return total
 
 
 class Optimizer:
     """What the three have in common: the parameters, their rate factors, and named state arrays.
+
+    On a GPU the parameters are moved into one piece of memory (see `Flat`): a model that shall be
+    trained there is moved there before its optimiser is made.
 
     Parameters
     ----------
@@ -66,10 +78,13 @@ class Optimizer:
         if not self._named:
             raise ValueError("model: expected at least one parameter to train, got none")
         self._factors = {name: float(factor(name)) for name, _ in self._named}
+        on_gpu = array_module(**{name: p.data for name, p in self._named}) is not np
+        self._flat = flattened(self._named, self._factors, self.slots) if on_gpu else []
+        views = {name: x for flat in self._flat for name, x in flat.views.items()}
         self._state = {
-            f"{slot}/{name}": array_module(parameter=p.data).zeros_like(p.data)
+            key: views[key] if on_gpu else np.zeros_like(p.data)
             for name, p in self._named
-            for slot in self.slots
+            for key in (f"{slot}/{name}" for slot in self.slots)
         }
         self._scratch: dict[Any, Array] = {}
 
@@ -81,14 +96,75 @@ class Optimizer:
         lr
             Learning rate of this step, before the factor of each parameter.
         """
-        self.n_steps += 1
-        for name, p in self._named:
-            state = [self._state[f"{slot}/{name}"] for slot in self.slots]
-            self._update(p, lr * self._factors[name], self._scratch_like(p.data), *state)
+        self.update(self.advance(lr))
 
-    def _update(self, p: Parameter, lr: float, tmp: Array, *state: Array) -> None:
-        """One parameter's update; `tmp` has its shape and may be overwritten."""
+    def advance(self, lr: float) -> Coefficients:
+        """Count a step, and work out all that the update's arithmetic has of its own in this step.
+
+        Apart from `update`, because a CUDA graph repeats the same launches with the same numbers:
+        what changes must come to it in the GPU's memory.
+
+        Parameters
+        ----------
+        lr
+            As in `step`.
+
+        Returns
+        -------
+        dict of float to tuple of float
+            For each rate factor the numbers that `update` needs.
+        """
+        self.n_steps += 1
+        return {factor: self._coefficients(lr * factor) for factor in self.factors}
+
+    @property
+    def factors(self) -> list[float]:
+        """The different rate factors, in a fixed order."""
+        return list(dict.fromkeys(self._factors.values()))
+
+    def update(self, coefficients: Mapping[float, Any]) -> None:
+        """Change every parameter once: launches only, the same ones every time.
+
+        Parameters
+        ----------
+        coefficients
+            From `advance`; or the same numbers as arrays on the GPU, one of float64 for each rate
+            factor.
+        """
+        for part in self._parts():
+            numbers = coefficients[part.factor]
+            if not isinstance(numbers, tuple):
+                numbers = numbers.astype(part.data.dtype, copy=False)
+            self._update(part, self._scratch_like(part.data), *numbers)
+
+    def _parts(self) -> Iterator[Part]:
+        """What is updated at once: each parameter by itself, or on a GPU all of one factor."""
+        for flat in self._flat:
+            flat.check()
+            yield from flat.parts
+        if not self._flat:
+            for name, p in self._named:
+                state = tuple(self._state[f"{slot}/{name}"] for slot in self.slots)
+                yield Part(self._factors[name], p.data, p.grad, state)
+
+    def _coefficients(self, lr: float) -> tuple[float, ...]:
+        """The numbers of this step, the `n_steps`-th, for parameters with this learning rate."""
         raise NotImplementedError
+
+    def _update(self, part: Part, tmp: Array, *coefficients: Any) -> None:
+        """One part's update; `tmp` has its shape and may be overwritten."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Clear the gradient of every parameter."""
+        for x in [flat.grad for flat in self._flat] or [p.grad for _, p in self._named]:
+            x[...] = 0
+
+    def gradient_norm(self) -> Array:
+        """The same as `gradient_norm` of the model, in fewer launches on a GPU."""
+        if not self._flat:
+            return norm_of([p.grad for _, p in self._named])
+        return norm_of([flat.grad for flat in self._flat])
 
     def _scratch_like(self, x: Array) -> Array:
         """Memory of x's shape and dtype, shared by all parameters: it grows to the largest."""

@@ -7,10 +7,12 @@ numbers the time goes into passes over memory and fresh arrays, not into arithme
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_choice
-from stn_np.layers.module import Module, Parameter
+from stn_np.layers.module import Module
+from stn_np.training.flat import Part
 from stn_np.training.optimizer_base import Optimizer, RateFactor
 
 
@@ -33,13 +35,17 @@ class SGD(Optimizer):
         super().__init__(model, rate_factor=rate_factor)
         self.momentum = momentum
 
-    def _update(self, p: Parameter, lr: float, tmp: Array, *state: Array) -> None:
-        (b,) = state
-        xp = array_module(parameter=p.data)
+    def _coefficients(self, lr: float) -> tuple[float, ...]:
+        return (lr,)
+
+    def _update(self, part: Part, tmp: Array, *coefficients: Any) -> None:
+        _, p, g, (b,) = part
+        (lr,) = coefficients
+        xp = array_module(parameter=p)
         xp.multiply(b, self.momentum, out=b)
-        xp.add(b, p.grad, out=b)
+        xp.add(b, g, out=b)
         xp.multiply(b, lr, out=tmp)
-        xp.subtract(p.data, tmp, out=p.data)
+        xp.subtract(p, tmp, out=p)
 
 
 class Adam(Optimizer):
@@ -74,25 +80,30 @@ class Adam(Optimizer):
         self.betas = betas
         self.eps = eps
 
-    def _update(self, p: Parameter, lr: float, tmp: Array, *state: Array) -> None:
-        m, v = state
-        xp, (b1, b2) = array_module(parameter=p.data), self.betas
-        if self.weight_decay:
-            xp.multiply(p.data, 1 - lr * self.weight_decay, out=p.data)
-        xp.multiply(m, b1, out=m)
-        xp.multiply(p.grad, 1 - b1, out=tmp)
-        xp.add(m, tmp, out=m)
-        xp.multiply(v, b2, out=v)
-        xp.multiply(p.grad, p.grad, out=tmp)
-        xp.multiply(tmp, 1 - b2, out=tmp)
-        xp.add(v, tmp, out=v)
+    def _coefficients(self, lr: float) -> tuple[float, ...]:
+        b1, b2 = self.betas
         # The bias correction of v is one number: taken out of the root it saves a pass.
         root = math.sqrt(1 - b2**self.n_steps)
+        return 1 - lr * self.weight_decay, self.eps * root, lr * root / (1 - b1**self.n_steps)
+
+    def _update(self, part: Part, tmp: Array, *coefficients: Any) -> None:
+        _, p, g, (m, v) = part
+        shrink, eps, rate = coefficients
+        xp, (b1, b2) = array_module(parameter=p), self.betas
+        if self.weight_decay:
+            xp.multiply(p, shrink, out=p)
+        xp.multiply(m, b1, out=m)
+        xp.multiply(g, 1 - b1, out=tmp)
+        xp.add(m, tmp, out=m)
+        xp.multiply(v, b2, out=v)
+        xp.multiply(g, g, out=tmp)
+        xp.multiply(tmp, 1 - b2, out=tmp)
+        xp.add(v, tmp, out=v)
         xp.sqrt(v, out=tmp)
-        xp.add(tmp, self.eps * root, out=tmp)
+        xp.add(tmp, eps, out=tmp)
         xp.divide(m, tmp, out=tmp)
-        xp.multiply(tmp, lr * root / (1 - b1**self.n_steps), out=tmp)
-        xp.subtract(p.data, tmp, out=p.data)
+        xp.multiply(tmp, rate, out=tmp)
+        xp.subtract(p, tmp, out=p)
 
 
 class AdamW(Adam):

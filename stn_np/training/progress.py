@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stn_np.training.loop import Trainer
 
-#: Seconds between two looks at the loss; on a GPU each look waits for the step to finish.
+#: Seconds between two figures on the bar.
 REFRESH = 0.2
 
 
@@ -54,9 +54,10 @@ class Progress:
         now = time.perf_counter()
         if now - self._refreshed >= REFRESH:
             self._refreshed = now
-            loss, error = self._trainer.running()
             self._bar.set_description_str(self._epoch_name(), refresh=False)
-            self._bar.set_postfix_str(f"loss {loss:.3f}, error {error:.1f} %")
+            if self._trainer.measured:  # on a GPU the loss is known now and then
+                loss, error = self._trainer.running()
+                self._bar.set_postfix_str(f"loss {loss:.3f}, error {error:.1f} %")
 
     def epoch(self, row: list[float], timing: list[float]) -> None:
         """Print an epoch's figures.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stn_np.devices import describe_gpu
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.paper import paper_error
@@ -40,6 +41,7 @@ def finish(trainer: Trainer, folder: RunFolder, data: Dataset) -> dict[str, Any]
     results = {
         **outcome(trainer, data),
         "machine": {
+            "device": "cpu" if trainer.device == "cpu" else f"gpu: CuPy {describe_gpu()}",
             "seconds": round(seconds, 1),
             "images_per_second": round(images / seconds, 1) if seconds else None,
             "peak_memory_mb": peak_memory_mb(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array
+from stn_np.backend import Array, to_numpy
 from stn_np.training.checkpoint import CheckpointError
 from stn_np.training.config import TrainConfig
 from stn_np.training.loop import METRICS, Trainer
@@ -21,10 +21,17 @@ def state_of(trainer: Trainer) -> dict[str, Array]:
     -------
     dict of str to Array
         config (the settings as JSON), step, sums and rows as in `Trainer`, and below
-        ``weights/``, ``optimizer/`` and ``frames/`` the state of those.
+        ``weights/``, ``optimizer/`` and ``frames/`` the state of those. NumPy's, wherever the
+        training runs, so that it can go on elsewhere.
+
+    Raises
+    ------
+    DivergedError
+        If a GPU has gone on with numbers that are not finite.
     """
+    trainer.look()
     parts: dict[str, Mapping[str, Array]] = {
-        "weights": trainer.model.state_dict(),
+        "weights": {name: to_numpy(x) for name, x in trainer.model.state_dict().items()},
         "optimizer": trainer.optimizer.state_dict(),
         "frames": trainer.frames.state_dict() if trainer.frames is not None else {},
     }
@@ -59,9 +66,11 @@ def restore(trainer: Trainer, state: Mapping[str, Array]) -> None:
         trainer.optimizer.load_state_dict(_part(state, "optimizer"))
         if trainer.frames is not None:
             trainer.frames.load_state_dict(_part(state, "frames"))
-        trainer.step = int(state["step"])
-        trainer.sums[:] = state["sums"]
-        trainer.rows = [[float(value) for value in row] for row in state["rows"]]
+        trainer.go_to(
+            int(state["step"]),
+            state["sums"],
+            [[float(value) for value in row] for row in state["rows"]],
+        )
     except (KeyError, ValueError) as e:
         raise CheckpointError(f"the checkpoint does not fit this run: {e}") from e
 

@@ -58,6 +58,9 @@ class Group(Protocol):
 
     They are `Translation`, `Attention`, `Similarity` (both also with `LogScale`), `Affine`,
     `AffineNatural`, `Projective` and `Affine3d`.
+
+    Where a map may have no inverse, or a composition no theta, they look at the numbers: on a GPU
+    these calls wait for the result. Nothing in a training step makes them.
     """
 
     def compose(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair, check_sizes
 from stn_np.transforms.groups import MatrixGroup
-from stn_np.transforms.target_grid import homogeneous_grid
+from stn_np.transforms.target_grid import grid_beside
 
 
 def affine_grid(
@@ -62,7 +62,7 @@ def affine_grid(
     check_array("theta", theta, ("N", n, n + 1))
     N, shape = theta.shape[0], check_sizes("out_shape", out_shape, n)
     dtype = np.promote_types(theta.dtype, np.float32)
-    G = homogeneous_grid(xp, shape, align_corners=align_corners, dtype=dtype)
+    G = grid_beside(theta, shape, align_corners=align_corners, dtype=dtype)
 
     # s_i = theta (x_t, y_t, 1)^T for all pixels and all images in one product.    eq. (1)
     with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stn_np.backend import Array, Backward, array_module
+from stn_np.backend import Array, Backward, array_module, place_of, to_device_of
 from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid
@@ -69,8 +69,8 @@ class ControlPointTransform:
         N, K, (H, W) = theta.shape[0], self.n_params // 2, check_size_pair("out_shape", out_shape)
         c, B = remember(
             self._constants,
-            (xp.__name__, theta.dtype.str, H, W, bool(align_corners)),
-            lambda: self._make_constants(xp, theta.dtype, (H, W), align_corners),
+            (place_of(theta), theta.dtype.str, H, W, bool(align_corners)),
+            lambda: self._make_constants(theta, (H, W), align_corners),
         )
 
         # One product, M = [theta - c | 1 0 over 0 1] with B = [Phi; x_t; y_t]: zeros add nothing.
@@ -93,17 +93,18 @@ class ControlPointTransform:
         return grid, backward
 
     def _make_constants(
-        self, xp: Any, dtype: np.dtype[Any], shape: tuple[int, int], align_corners: bool
+        self, theta: Array, shape: tuple[int, int], align_corners: bool
     ) -> tuple[Array, Array]:
         """The points (2 K,) and [Phi; x_t; y_t] (K + 2, H'W') where theta lives, in grid dtype.
 
         The points are first rounded to theta's dtype, as an identity theta is: so they cancel.
         """
-        wide = np.promote_types(dtype, np.float32)
-        c = self.identity.astype(dtype).astype(wide)
+        wide = np.promote_types(theta.dtype, np.float32)
+        c = self.identity.astype(theta.dtype).astype(wide)
         G = homogeneous_grid(np, shape, align_corners=align_corners, dtype=wide)
         Phi = self.basis(shape, align_corners=align_corners).reshape(len(c) // 2, -1)
-        return xp.asarray(c), xp.asarray(np.concatenate([Phi.astype(wide), G[:2]]))
+        B = np.concatenate([Phi.astype(wide), G[:2]])
+        return to_device_of(c, theta), to_device_of(B, theta)
 
 
 def regular_grid(k: int) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair
-from stn_np.transforms.target_grid import homogeneous_grid
+from stn_np.transforms.target_grid import grid_beside
 
 
 class Flow:
@@ -51,7 +51,7 @@ class Flow:
             )
         N, (H, W) = theta.shape[0], self.out_shape
         dtype = np.promote_types(theta.dtype, np.float32)
-        G = homogeneous_grid(xp, (H, W), align_corners=align_corners, dtype=dtype)
+        G = grid_beside(theta, (H, W), align_corners=align_corners, dtype=dtype)
         s = theta.reshape(N, 2, H * W) + G[:2].reshape(2, H * W)
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 

@@ -29,7 +29,10 @@ def check_pair(outer: Array, inner: Array, n_params: int) -> Any:
 
 
 def refuse(bad: Array, expected: str, what: str, values: Array) -> None:
-    """Raise a ValueError that names the first image of the batch for which `bad` (N,) holds."""
+    """Raise a ValueError that names the first image of the batch for which `bad` (N,) holds.
+
+    This has to look, and so on a GPU waits for all that was asked of it before.
+    """
     if bool(bad.any()):
         n = int(bad.argmax())
         raise ValueError(
@@ -169,7 +172,8 @@ class MatrixGroup:
         xp, k = array_module(theta=theta), self.n_rows
         H = xp.empty((theta.shape[0], k * k), np.promote_types(theta.dtype, np.float32))
         H[:, : self.n_params] = theta
-        H[:, self.n_params :] = xp.eye(k).ravel()[self.n_params :]
+        H[:, self.n_params :] = 0
+        H[:, -1] = 1
         return H.reshape(-1, k, k)  # type: ignore[no-any-return]
 
     @np.errstate(over="ignore", invalid="ignore")

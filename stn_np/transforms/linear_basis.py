@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stn_np.backend import Array, Backward, array_module, to_numpy
+from stn_np.backend import (
+    Array,
+    Backward,
+    array_module,
+    place_of,
+    to_device_of,
+    to_numpy,
+)
 from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
 from stn_np.layers.module import Module, Parameter
 from stn_np.transforms.remember import remember
@@ -139,7 +146,7 @@ class LinearBasis(Module):
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
         """Theta (N, 2 K) to grid (N, H', W', 2); backward(dgrid) returns dtheta (N, 2 K)."""
-        xp = array_module(theta=theta)
+        array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
         check_flag("align_corners", align_corners)
         if check_size_pair("out_shape", out_shape) != self.out_shape:
@@ -153,7 +160,7 @@ class LinearBasis(Module):
             )
         N, basis = theta.shape[0], self.basis
         learned = isinstance(basis, Parameter)
-        B = basis.data if isinstance(basis, Parameter) else self._constant(xp, theta.dtype)
+        B = basis.data if isinstance(basis, Parameter) else self._constant(theta)
         grid, grid_backward = linear_basis_grid(
             theta.reshape(N, 2, self.n_params // 2), B, needs_dB=learned
         )
@@ -167,11 +174,13 @@ class LinearBasis(Module):
 
         return grid, backward
 
-    def _constant(self, xp: Any, dtype: np.dtype[Any]) -> Array:
+    def _constant(self, theta: Array) -> Array:
         """The fixed basis where theta lives, in the grid's dtype."""
-        wide = np.promote_types(dtype, np.float32)
+        wide = np.promote_types(theta.dtype, np.float32)
         B: Array = remember(
-            self._fixed, (xp.__name__, wide.str), lambda: xp.asarray(self.basis, dtype=wide)
+            self._fixed,
+            (place_of(theta), wide.str),
+            lambda: to_device_of(np.asarray(self.basis, dtype=wide), theta),
         )
         return B
 

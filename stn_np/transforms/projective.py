@@ -9,7 +9,7 @@ import numpy as np
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair
 from stn_np.transforms.groups import MatrixGroup
-from stn_np.transforms.target_grid import homogeneous_grid
+from stn_np.transforms.target_grid import grid_beside
 
 #: A point is in front of the horizon if h_3 p is more than this; it is 1 in the target's middle.
 LEAST_DEPTH = 2.0**-10
@@ -53,7 +53,7 @@ class Projective(MatrixGroup):
         check_array("theta", theta, ("N", self.n_params))
         H, W = check_size_pair("out_shape", out_shape)
         N, P, dtype = theta.shape[0], H * W, np.promote_types(theta.dtype, np.float32)
-        G = homogeneous_grid(xp, (H, W), align_corners=align_corners, dtype=dtype)
+        G = grid_beside(theta, (H, W), align_corners=align_corners, dtype=dtype)
 
         with np.errstate(all="ignore"):  # what is no number here is replaced below
             h = self._square(theta)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from stn_np.backend import keep_for_graph
+
 
 def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:
     """Return cache[key]; make it first if it is not there.
@@ -17,4 +19,5 @@ def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any])
         if len(cache) >= 8:
             cache.clear()
         value = cache[key] = make()
+    keep_for_graph(value)
     return value

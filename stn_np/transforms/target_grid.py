@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
-from stn_np.backend import Array
+import numpy as np
+
+from stn_np.backend import Array, array_module, place_of, to_device_of
 from stn_np.checks import check_flag
+from stn_np.transforms.remember import remember
+
+#: Target grids on GPUs, where making one takes a dozen launches.
+_ON_GPU: dict[Hashable, Array] = {}
 
 
 def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Array:
@@ -68,3 +75,25 @@ def homogeneous_grid(
         centres = pixel_centres(xp, size, align_corners=align_corners, dtype=dtype)
         G[k] = centres.reshape(-1, *(1,) * k)
     return G.reshape(n + 1, -1)  # type: ignore[no-any-return]
+
+
+def grid_beside(x: Array, out_shape: tuple[int, ...], *, align_corners: bool, dtype: Any) -> Array:
+    """`homogeneous_grid` where x lives. On a GPU it is made once, by NumPy, and not to be changed.
+
+    Parameters
+    ----------
+    x
+        Any array.
+    out_shape, align_corners, dtype
+        As in `homogeneous_grid`.
+    """
+
+    def make() -> Array:
+        return homogeneous_grid(np, out_shape, align_corners=align_corners, dtype=dtype)
+
+    if array_module(x=x) is np:
+        return make()
+    check_flag("align_corners", align_corners)
+    key = (place_of(x), out_shape, bool(align_corners), np.dtype(dtype).str)
+    G: Array = remember(_ON_GPU, key, lambda: to_device_of(make(), x))
+    return G

@@ -472,13 +472,13 @@ def test_gradcheck_prints_a_table_and_fails_if_one_fails(
 
     rows = [("linear", 1e-12, True, ""), ("conv2d", 0.5, False, "Expected 1, got 2")]
     module = importlib.import_module("stn_np.gradcheck")
-    monkeypatch.setattr(module, "table", lambda: rows)
+    monkeypatch.setattr(module, "table", lambda device: rows)
     assert main(["gradcheck"]) == 1
     out = capsys.readouterr().out
     assert re.search(r"^linear +1.0e-12  ok$", out, re.M)
     assert re.search(r"^conv2d +5.0e-01  FAILED$", out, re.M)
     assert "conv2d: Expected 1, got 2" in out and "1 of 2 are right" in out
-    monkeypatch.setattr(module, "table", lambda: rows[:1])
+    monkeypatch.setattr(module, "table", lambda device: rows[:1])
     assert main(["gradcheck"]) == 0
 
 

@@ -350,6 +350,8 @@ def test_the_upstream_gradient_of_a_loss_is_one_number() -> None:
 class OtherArray:
     """Stands in for cupy.ndarray where there is no GPU."""
 
+    device = types.SimpleNamespace(id=0)
+
 
 @pytest.fixture
 def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import CORNERS, FLOATS, assert_close, assert_equal, inner
+from oracles import CORNERS, FLOATS, assert_close, assert_equal, beside, inner
 
 import stn_np
 from stn_np.backend import to_numpy
@@ -51,7 +51,7 @@ def test_identity_is_exact(xp: Any, make: Any, corners: bool, dtype: Any) -> Non
     """Bit for bit the grid of the affine identity, whatever came before in the batch."""
     eye = np.eye(2, 3, dtype=dtype)[None]
     for shape in ((28, 28), (1, 1), (1, 6), (5, 1), (23, 64)):
-        family = make(shape, corners)
+        family = beside(xp, make(shape, corners))
         theta = np.stack([np.linspace(-2, 2, family.n_params), family.identity]).astype(dtype)
         grid, _ = family(xp.asarray(theta), shape, align_corners=corners)
         expected, _ = stn_np.affine_grid(eye, shape, align_corners=corners)
@@ -67,7 +67,7 @@ def test_pullback_is_the_transpose(
     xp: Any, N: int, H: int, W: int, corners: bool, family: str, seed: int
 ) -> None:
     """All are affine in theta: <s(theta) - s(0), g> = <theta, pullback of g>."""
-    rng, transform = np.random.default_rng(seed), LINEAR[family]((H, W), corners)
+    rng, transform = np.random.default_rng(seed), beside(xp, LINEAR[family]((H, W), corners))
     theta = rng.normal(size=(N, transform.n_params))
     grid, backward = transform(xp.asarray(theta), (H, W), align_corners=corners)
     assert grid.shape == (N, H, W, 2)
@@ -84,7 +84,7 @@ def test_pullback_is_the_transpose(
 @families
 @pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
 def test_dtypes_and_memory(xp: Any, rng: Any, make: Any, dtype: Any) -> None:
-    family = make((5, 7), True)
+    family = beside(xp, make((5, 7), True))
     theta = (family.identity + 0.1 * rng.normal(size=(2, family.n_params))).astype(dtype)
     grid, backward = family(xp.asarray(theta), (5, 7))
     assert grid.dtype == np.promote_types(dtype, np.float32)
@@ -93,7 +93,7 @@ def test_dtypes_and_memory(xp: Any, rng: Any, make: Any, dtype: Any) -> None:
     dtheta = backward(xp.asarray(g))
     assert dtheta.dtype == dtype
     exact, exact_backward = family(xp.asarray(theta.astype(np.float64)), (5, 7))
-    fresh = make((5, 7), True)(xp.asarray(theta.astype(np.float64)), (5, 7))[0]
+    fresh = beside(xp, make((5, 7), True))(xp.asarray(theta.astype(np.float64)), (5, 7))[0]
     assert_equal(exact, fresh)  # nothing is left of the dtype that came before
     assert_close(grid, exact, 1e-3 if dtype == np.float16 else 1e-5)
     expected = exact_backward(xp.asarray(g.astype(np.float64)))
@@ -106,7 +106,7 @@ def test_dtypes_and_memory(xp: Any, rng: Any, make: Any, dtype: Any) -> None:
 def test_wild_theta_reaches_its_own_image_only(
     xp: Any, make: Any, value: float, dtype: Any
 ) -> None:
-    family = make((4, 5), True)
+    family = beside(xp, make((4, 5), True))
     theta = np.stack([family.identity] * 3).astype(dtype)
     theta[0] = value
     theta[1, 0] = value
@@ -343,7 +343,9 @@ def test_without_an_identity_a_basis_is_refused(rng: Any) -> None:
 
 def test_bad_bases() -> None:
     good = np.ones((3, 4, 5))
-    for bad in (None, "basis", [[[1.0]]], Parameter([[1.0]])):  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^data: expected a NumPy or CuPy array, got list"):
+        Parameter([[1.0]])  # type: ignore[arg-type]
+    for bad in (None, "basis", [[[1.0]]]):
         with pytest.raises(TypeError, match="^basis: expected a NumPy or CuPy array"):
             LinearBasis(bad)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="^basis: expected a floating-point dtype"):

@@ -10,6 +10,7 @@ import pytest
 from oracles import CORNERS, EVERY_PADDING, assert_close, grid_of, padded
 
 import stn_np
+from stn_np.backend import array_module
 from stn_np.sampling.kernels import Kernel
 
 ndimage = pytest.importorskip("scipy.ndimage")
@@ -108,9 +109,13 @@ def test_b_splines_as_kernels_of_the_caller(
 def test_a_gaussian_at_the_pixels_is_a_gaussian_filter(xp: Any, rng: Any, padding: str) -> None:
     """With the tail that `gaussian` takes off put back, at the pixels the two are the same sum."""
     sigma, reach = 1.5, 4
+
+    def bell(d: Any) -> Any:
+        return array_module(d=d).exp(-0.5 * (d / sigma) ** 2)
+
     kernel = Kernel(
-        lambda d: np.exp(-0.5 * (d / sigma) ** 2),
-        lambda d: -d / sigma**2 * np.exp(-0.5 * (d / sigma) ** 2),
+        bell,
+        lambda d: -d / sigma**2 * bell(d),
         radius=reach + 0.5,
         normalise=True,
     )

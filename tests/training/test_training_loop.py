@@ -11,9 +11,10 @@ from stn_np.data import Dataset, load_digits
 from stn_np.layers import cross_entropy
 from stn_np.training.batches import Batches
 from stn_np.training.config import TrainConfig, defaults_for
+from stn_np.training.divergence import DivergedError
 from stn_np.training.evaluate import Evaluation, evaluate
 from stn_np.training.frames import choose
-from stn_np.training.loop import METRICS, DivergedError, Trainer
+from stn_np.training.loop import METRICS, Trainer
 from stn_np.training.state import restore, state_of
 
 SMALL = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from stn_np.backend import Array
+from stn_np.backend import Array, array_module, to_device_of
 from stn_np.data.distortions.warping import PAPER_SIDE
 
 
@@ -48,15 +49,41 @@ class Cluttered:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Images (N, C, H, W), background 0, to cluttered ones (N, C, H', W')."""
-        N, C, H, W = images.shape
-        V = np.zeros((N, C, *self.out_size((H, W))), images.dtype)
+        xp, (N, C, H, W) = array_module(images=images), images.shape
+        V: Array = xp.zeros((N, C, *self.out_size((H, W))), images.dtype)
         _paste(V, images, rng)
-        patches = sliding_window_view(images, self.patch_size((H, W)), axis=(2, 3))
+        patches = _Windows(images, self.patch_size((H, W)))
         for _ in range(self.n_patches):
             other = _others(N, rng)
-            y, x = (rng.integers(0, places, N) for places in patches.shape[2:4])
-            _paste(V, patches[other, :, y, x], rng)
+            _paste(V, patches.array[patches.random_index(other, rng)], rng)
         return V
+
+
+class _Windows:
+    """All windows of one size in pictures (N, C, H, W): ``array[random_index(...)]`` are some.
+
+    NumPy copies fastest from a view with axes for the windows' places. CuPy would write that view
+    out in full, N C H W h w numbers, and so works out where each pixel lies.
+    """
+
+    def __init__(self, pictures: Array, size: tuple[int, int]) -> None:
+        xp, (_, C, H, W), (h, w) = array_module(pictures=pictures), pictures.shape, size
+        self.places = H - h + 1, W - w + 1
+        self._strides = C * H * W, W
+        if xp is np:
+            self.array = sliding_window_view(pictures, size, axis=(2, 3), writeable=True)
+            return
+        self.array = pictures.reshape(-1)
+        rows = xp.arange(C)[:, None, None] * H + xp.arange(h)[:, None]
+        self._pixels: Array = rows * W + xp.arange(w)  # of the upper left window, (C, h, w)
+
+    def random_index(self, picture: Array, rng: np.random.Generator) -> Any:
+        """One window, anywhere, of each picture (N,): the index of (N, C, h, w) in `array`."""
+        y, x = (rng.integers(0, places, len(picture)) for places in self.places)
+        if self.array.ndim > 1:
+            return picture, slice(None), y, x
+        start = picture * self._strides[0] + y * self._strides[1] + x
+        return to_device_of(start, self.array)[:, None, None, None] + self._pixels
 
 
 def _others(n: int, rng: np.random.Generator) -> Array:
@@ -68,7 +95,6 @@ def _others(n: int, rng: np.random.Generator) -> Array:
 
 def _paste(V: Array, pieces: Array, rng: np.random.Generator) -> None:
     """Put pieces (N, C, h, w) at random places of the fields V (N, C, H, W), the brighter wins."""
-    windows = sliding_window_view(V, pieces.shape[2:], axis=(2, 3), writeable=True)
-    y, x = (rng.integers(0, places, len(V)) for places in windows.shape[2:4])
-    here = np.arange(len(V)), slice(None), y, x  # one window of each field: none twice
-    windows[here] = np.maximum(windows[here], pieces)
+    xp, windows = array_module(V=V, pieces=pieces), _Windows(V, (pieces.shape[2], pieces.shape[3]))
+    here = windows.random_index(np.arange(len(V)), rng)  # one window of each field: none twice
+    windows.array[here] = xp.maximum(windows.array[here], pieces)

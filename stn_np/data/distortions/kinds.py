@@ -69,12 +69,14 @@ def distort(images: Array, kind: str, rng: np.random.Generator) -> Array:
     kind
         "none" (the images are returned as they are), "R", "RTS", "P", "E" or "TC".
     rng
-        Where the random numbers come from; the same state gives the same bits.
+        Where the random numbers come from; the same state gives the same bits. They are drawn on
+        the CPU for images on a GPU too: the same maps up to the rounding of the warp, and under
+        "TC", where nothing is computed, the same bits.
 
     Returns
     -------
     Array
-        (N, C, H', W') with (H', W') from `distorted_size`, of the images' dtype.
+        (N, C, H', W') with (H', W') from `distorted_size`, of the images' dtype and where they are.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stn_np.backend import Array
+from stn_np.backend import Array, array_module, to_device_of
 from stn_np.sampling import grid_sample
 from stn_np.transforms import Transform, affine_grid
 
@@ -39,10 +39,10 @@ class Warp:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Images (N, C, H, W) to distorted ones (N, C, H', W'), each in its own way."""
-        N, C, H, W = images.shape
+        xp, (N, C, H, W) = array_module(images=images), images.shape
         out_size = self.out_size((H, W))
-        theta = self.random_theta(N, rng, (H, W))
-        V = np.empty((N, C, *out_size), images.dtype)
+        theta = to_device_of(self.random_theta(N, rng, (H, W)), images)
+        V: Array = xp.empty((N, C, *out_size), images.dtype)
         for start in range(0, N, BLOCK):
             block = slice(start, start + BLOCK)
             grid, _ = self.transform(theta[block], out_size)
@@ -58,7 +58,7 @@ def warp(images: Array, theta: Array, out_size: tuple[int, int]) -> Array:
     images
         (N, C, H, W).
     theta
-        (N, 2, 3), target to source, corners aligned.
+        (N, 2, 3), in the images' library, target to source, corners aligned.
     out_size
         (H', W') of the result, in pixels.
 

@@ -1,0 +1,72 @@
+"""Compile every kernel variant for every architecture, and check what comes out.
+
+    python scripts/compile_kernels.py            # what CI does
+    python scripts/compile_kernels.py --record   # and write docs/kernels.md
+
+It fails if a variant does not compile, warns, or keeps anything in local memory. Needs no GPU, but
+``pip install -e ".[nvrtc]"``. Comments apart, a change of a kernel wants a new record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import kernel_compiler
+import kernel_record
+from kernel_compiler import ARCHITECTURES, Report, Variant, compile_all
+
+from stn_np import launcher
+
+#: Kernels that may use local memory, and why.
+LOCAL_MEMORY: dict[str, str] = {}
+
+
+def variants() -> Iterator[Variant]:
+    """Everything that the library may ever launch."""
+    from stn_np.layers import on_gpu as layers
+    from stn_np.sampling import on_gpu as sampling
+
+    yield from sampling.variants()
+    yield from layers.variants()
+
+
+def compiler() -> str:
+    """NVRTC's version, and CuPy's."""
+    import cupy
+
+    return f"NVRTC {kernel_compiler.version()}, CuPy {cupy.__version__}"
+
+
+def spilling(reports: Sequence[Report]) -> list[str]:
+    """A line for each variant with local memory that no reason was given for."""
+    return [
+        f"{r.file}, sm_{r.architecture}: {launcher.expression(r.function, r.template)} keeps "
+        f"{r.local} bytes in local memory"
+        for r in reports
+        if r.local and r.function not in LOCAL_MEMORY
+    ]
+
+
+def main() -> None:
+    """Compile, complain, and write the record if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="write docs/kernels.md")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    everything = sorted(set(variants()), key=repr)
+    reports, complaints = compile_all(everything, ARCHITECTURES, os.cpu_count() or 1)
+    complaints += spilling(reports)
+    text = kernel_record.record(reports, compiler(), kernel_record.fingerprint(everything))
+    print(f"{text}\n{len(reports):,} kernels in {time.perf_counter() - start:.0f} s")
+    if complaints:
+        sys.exit("\n".join([*complaints[:40], f"{len(complaints)} complaints"]))
+    if arguments.record:
+        kernel_record.write(text)
+
+
+if __name__ == "__main__":
+    main()

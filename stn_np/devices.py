@@ -1,0 +1,213 @@
+"""The CPU or the GPU: which is there, and in words what is missing.
+
+Nothing here runs before somebody asks for a GPU by name, or for whatever there is ("auto").
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import import_cupy, is_gpu_error
+from stn_np.checks import check_choice
+
+#: For the command line; "auto" is the GPU where one can be used.
+CHOICES = ("auto", "cpu", "gpu")
+
+#: In programs, as in PyTorch; "cuda" is another name for the GPU.
+NAMES = ("cpu", "gpu", "cuda")
+
+#: The oldest CuPy that this library is made for.
+LEAST_CUPY = 14
+
+
+class DeviceError(RuntimeError):
+    """A device that cannot be used here; the message says what to install or to do."""
+
+
+def choose_device(name: str) -> tuple[str, str]:
+    """What ``--device`` means on this machine.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "gpu"}
+        "auto": the GPU if one can be used, else the CPU.
+
+    Returns
+    -------
+    device : {"cpu", "gpu"}
+        For `stn_np.backend.to_device` and `Module.to`.
+    note : str
+        Where "auto" found no GPU, a line to show that says why; else empty.
+
+    Raises
+    ------
+    DeviceError
+        If "gpu" is asked for and cannot be used.
+    ValueError
+        If there is no such name.
+    """
+    check_choice("--device", name, CHOICES)
+    if name == "cpu":
+        return "cpu", ""
+    try:
+        find_cupy()
+    except DeviceError as error:
+        if name == "gpu":
+            raise
+        return "cpu", f"--device auto: running on the CPU, since {error}"
+    return "gpu", ""
+
+
+def library(device: str) -> Any:
+    """The array library of a device: numpy of "cpu", cupy of "gpu" and "cuda".
+
+    Raises
+    ------
+    DeviceError
+        If it is the GPU and cannot be used.
+    ValueError
+        If there is no such name.
+    """
+    check_choice("device", device, NAMES)
+    return np if device == "cpu" else find_cupy()
+
+
+def find_cupy() -> Any:
+    """CuPy, new enough and with a GPU that computes; else a `DeviceError` says what is missing."""
+    try:
+        cupy = import_cupy()
+    except ModuleNotFoundError as error:
+        if error.name == "cupy":
+            raise DeviceError(f"CuPy is not installed: {_how_to_install()}") from None
+        raise DeviceError(_broken("cannot be imported", error)) from error
+    except Exception as error:  # what a CUDA library raises that cannot be loaded is its own affair
+        raise DeviceError(_broken("cannot be imported", error)) from error
+    if int(cupy.__version__.split(".")[0]) < LEAST_CUPY:
+        got = f"CuPy {LEAST_CUPY} or newer is needed, and {cupy.__version__} is installed"
+        raise DeviceError(f"{got}: remove it, then {_how_to_install()}")
+    _check_gpu(cupy)
+    return cupy
+
+
+def _check_gpu(cupy: Any) -> None:
+    """A GPU must be there, and do a small piece of work."""
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise DeviceError(_why_no_gpu(str(error), runtime.runtimeGetVersion())) from error
+    if count == 0:
+        raise DeviceError(_why_no_gpu("cudaErrorNoDevice", runtime.runtimeGetVersion()))
+    try:
+        _try(cupy)
+    except Exception as error:  # likewise
+        if isinstance(error, MemoryError):
+            raise DeviceError("the GPU's memory is taken by other programs; stop them") from error
+        raise DeviceError(_broken("cannot compute", error)) from error
+
+
+@cache  # of what went well: an error is not kept
+def _try(cupy: Any) -> None:
+    """Whether kernels can be compiled, and cuBLAS is there."""
+    x = cupy.ones((2, 2), np.float32)
+    (x @ x).get()
+
+
+def _why_no_gpu(error: str, cuda: int) -> str:
+    """What CUDA's answer to the question for GPUs means."""
+    driver = driver_version()
+    if driver is None:
+        return "no NVIDIA driver was found: a GPU needs one, from https://www.nvidia.com/drivers"
+    if "cudaErrorInsufficientDriver" in error:
+        advice = f"update the driver, or remove CuPy and {_how_to_install()}"
+        return (
+            f"the NVIDIA driver is too old: it knows CUDA {_dotted(driver)}, and CuPy is built for "
+            f"{_dotted(cuda)}; {advice}"
+        )
+    if "cudaErrorNoDevice" in error:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible!r} may hide it)"
+        return f"CuPy finds no GPU{hidden}: look what nvidia-smi says"
+    return f"CuPy finds no GPU ({error}): look what nvidia-smi says"
+
+
+def _how_to_install() -> str:
+    """The command that fits the driver."""
+    driver = driver_version()
+    if driver is None:
+        return (
+            'pip install "stn-np[cuda13]" (NVIDIA driver 580 or newer), or "stn-np[cuda12]"; '
+            "no driver was found here"
+        )
+    if driver < 12000:
+        knows = f"which knows CUDA {_dotted(driver)} only"
+        return f'update the NVIDIA driver, {knows}, and pip install "stn-np[cuda12]"'
+    return f'pip install "stn-np[cuda{12 if driver < 13000 else 13}]"'
+
+
+def _broken(what: str, error: Exception) -> str:
+    """CuPy is there, but does not work."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"CuPy is installed, but {what} ({text}): remove it, then {_how_to_install()}"
+
+
+def driver_version() -> int | None:
+    """The newest CUDA that the NVIDIA driver knows, as 13020 for 13.2; None without a driver."""
+    version = ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        failed = driver.cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return None
+    return None if failed else version.value or None
+
+
+def driver_name() -> str:
+    """The NVIDIA driver's own version, such as 580.82.07, or "unknown"."""
+    text = ctypes.create_string_buffer(80)
+    try:
+        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+        failed = nvml.nvmlInit_v2() or nvml.nvmlSystemGetDriverVersion(text, len(text))
+    except (OSError, AttributeError):
+        return "unknown"
+    return "unknown" if failed else text.value.decode()
+
+
+def describe_gpu() -> str:
+    """CuPy, GPUs, driver and CUDA in a line, or what is missing. Imports CuPy if it is there."""
+    try:
+        cupy = find_cupy()
+    except DeviceError as error:
+        return f"not used: {error}"
+    runtime = cupy.cuda.runtime
+    names = []
+    for i in range(runtime.getDeviceCount()):
+        properties = runtime.getDeviceProperties(i)
+        gigabytes = properties["totalGlobalMem"] / 2**30
+        names.append(f"{properties['name'].decode()} ({gigabytes:.0f} GiB)")
+    knows = _dotted(runtime.driverGetVersion())
+    return (
+        f"{cupy.__version__}, {', '.join(names)}, CUDA {_dotted(runtime.runtimeGetVersion())}, "
+        f"driver {driver_name()} (CUDA {knows})"
+    )
+
+
+def explain_gpu_error(error: Exception) -> str | None:
+    """What a program can say about an error of CuPy or CUDA; None if it is from elsewhere."""
+    if not is_gpu_error(error):
+        return None
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in text:
+        return f"the GPU's memory is full ({text}): take a smaller --batch-size, or --device cpu"
+    return f"the GPU reports: {text}; to go on without it: --device cpu"
+
+
+def _dotted(version: int) -> str:
+    """13.2 for CUDA's 13020."""
+    return f"{version // 1000}.{version % 1000 // 10}"

@@ -1,0 +1,147 @@
+"""The one place from which kernels are started: whatever they rely on is checked here.
+
+A kernel sees bare pointers. It knows neither strides nor lengths, and what it reads outside an
+array is a crash at best. So each array comes as an `Argument` that says what it must be.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stn_np.backend import Array, array_module
+from stn_np.checks import format_shape
+
+#: Threads in a block.
+THREADS = 256
+#: Blocks in a launch, at most: CUDA's own limit along x. A thread takes several items beyond it.
+MAX_BLOCKS = 2**31 - 1
+#: For the compiler, beside what CuPy adds.
+OPTIONS = ("-std=c++17",)
+
+_INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
+
+
+class Argument(NamedTuple):
+    """An array for a kernel, with what the kernel takes for granted.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    array : Array
+        On the GPU.
+    dtype : dtype
+        The one that the kernel was compiled for.
+    shape : tuple of int
+        The lengths that the kernel was told.
+    strided : bool
+        Whether the kernel is told the strides too; else the array must be contiguous.
+    """
+
+    name: str
+    array: Array
+    dtype: Any
+    shape: tuple[int, ...]
+    strided: bool = False
+
+
+def launch(
+    file: str,
+    function: str,
+    template: Sequence[str | int | bool],
+    n: int,
+    *arguments: Argument | int | float,
+) -> None:
+    """Run a kernel on the current stream of the arrays' device.
+
+    Parameters
+    ----------
+    file
+        Source, relative to the package: "sampling/cuda/sampler.cu".
+    function, template
+        The kernel's name and template arguments. It is compiled when it is first asked for.
+    n
+        Number of work items: the kernel's first parameter. With 0 nothing is done.
+    *arguments
+        The other parameters in order: arrays, int (as int64) and float (as double).
+
+    Raises
+    ------
+    TypeError
+        If an array is not on a GPU, or has another dtype.
+    ValueError
+        If a shape differs, an array is not contiguous, or they are on different devices.
+    """
+    arrays = [a for a in arguments if isinstance(a, Argument)]
+    for argument in arrays:
+        _check(argument)
+    array_module(**{a.name: a.array for a in arrays})  # one library, one device
+    if n == 0:
+        return
+    values = [a.array if isinstance(a, Argument) else _scalar(a) for a in arguments]
+    blocks = min(ceil(n / THREADS), MAX_BLOCKS)
+    device: Any = arrays[0].array.device
+    with device:  # kernels run on the current one, wherever the arrays are
+        kernel = _compiled(sys.modules["cupy"], device.id, file, expression(function, template))
+        kernel((blocks,), (THREADS,), (np.int64(n), *values))
+
+
+def expression(function: str, template: Sequence[str | int | bool]) -> str:
+    """A kernel with its template arguments as C++ spells them: ``forward<float32, 2, true>``."""
+    spelled = (str(t).lower() if isinstance(t, bool) else str(t) for t in template)
+    return f"{function}<{', '.join(spelled)}>"
+
+
+def source(file: str) -> str:
+    """A kernel's source with the files that it includes in their places, each once.
+
+    CuPy keeps compiled kernels on the disk, by the text that it was given. With a header left as a
+    mere name, a change in it would go unnoticed.
+    """
+    seen: set[Path] = set()
+
+    def text(path: Path) -> str:
+        if path in seen:
+            return ""
+        seen.add(path)
+        return _INCLUDE.sub(
+            lambda include: text((path.parent / include[1]).resolve()),
+            path.read_text(encoding="utf-8"),
+        )
+
+    return text((Path(__file__).parent / file).resolve())
+
+
+def _check(argument: Argument) -> None:
+    """Whether an array is what its kernel takes it for."""
+    name, x, dtype, shape, strided = argument
+    if array_module(**{name: x}) is np:
+        raise TypeError(f"{name}: expected an array on the GPU, got one of NumPy; move it first")
+    if x.dtype != dtype:
+        raise TypeError(f"{name}: expected {np.dtype(dtype)}, got {x.dtype}")
+    if x.shape != tuple(shape):
+        raise ValueError(
+            f"{name}: expected shape {format_shape(tuple(shape))}, got {format_shape(x.shape)}"
+        )
+    if not strided and not x.flags.c_contiguous:
+        raise ValueError(f"{name}: expected a contiguous array, got strides {x.strides}")
+
+
+def _scalar(value: int | float) -> np.generic:
+    """A number as a kernel takes it."""
+    return np.int64(value) if isinstance(value, int) else np.float64(value)
+
+
+@cache
+def _compiled(cupy: Any, device: int, file: str, name: str) -> Any:
+    """A kernel compiled for a GPU: another one may need other code."""
+    module = cupy.RawModule(code=source(file), options=("-std=c++17",), name_expressions=(name,))
+    return module.get_function(name)

@@ -1,0 +1,161 @@
+// Eq. (6) without atomic additions: the same bits in every run, and no zeros to begin with.
+//
+// Eq. (3) is a sparse matrix S, V = S U, whose row for a point has an entry for each pixel that the
+// point reads. dU = S^T dV. The transpose is built row by row: how many entries has each pixel
+// (`count`); where in one long list do they begin (a running sum, in Python); which are they
+// (`fill`). Threads fill a row in whatever order they come, so each row is then put in order
+// (`sort_rows`). All this is done once for all channels. Then each pixel adds up its entries
+// (`gather`).
+//
+//   rows     the pixels of all images: (N or 1) H W, or times D; row_step: from image to image
+//   ends     (rows,) before `fill`, where each row begins in the list; afterwards, where it ends
+//   keys     (entries,) (where the point's dV lies in channel 0) TAPS + number of the tap
+//   weights  (entries,)
+//
+// Of integers atomic additions are harmless: the sum is the same in any order.
+#include "points.cuh"
+
+__device__ constexpr int power(int base, int exponent) {
+    return exponent ? base * power(base, exponent - 1) : 1;
+}
+
+__device__ __forceinline__ int64 add_one(int64* x) {
+    return int64(atomicAdd(reinterpret_cast<unsigned long long*>(x), 1ull));
+}
+
+template <typename X, int DIM, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
+__global__ void count(
+    int64 items, const X* __restrict__ grid, int64* __restrict__ counts, int64 D, int64 H, int64 W,
+    int64 P, int64 row_step, int64 step_n, int64 step_p, int64 step_axis
+) {
+    const Size<DIM> size(D, H, W);
+    FOR_EACH_ITEM(i, items) {
+        const int64 n = quotient(i, P), p = i - n * P;
+        const auto point = from_grid<MODE, PADDING, ALIGN_CORNERS, DIM>(
+            grid, n, p, step_n, step_p, step_axis, size
+        );
+        spread<DIM - 1>(point, 0, X(1), 0, [&](int64 offset, X, int) {
+            add_one(counts + n * row_step + offset);
+        });
+    }
+}
+
+template <typename A, typename X, int DIM, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
+__global__ void fill(
+    int64 items, const X* __restrict__ grid, int64* __restrict__ ends, int64* __restrict__ keys,
+    A* __restrict__ weights, int64 C, int64 D, int64 H, int64 W, int64 P, int64 row_step,
+    int64 step_n, int64 step_p, int64 step_axis
+) {
+    constexpr int TAPS = power(MODE, DIM);
+    const Size<DIM> size(D, H, W);
+    FOR_EACH_ITEM(i, items) {
+        const int64 n = quotient(i, P), p = i - n * P;
+        const auto point = from_grid<MODE, PADDING, ALIGN_CORNERS, DIM>(
+            grid, n, p, step_n, step_p, step_axis, size
+        );
+        spread<DIM - 1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
+            const int64 slot = add_one(ends + n * row_step + offset);
+            keys[slot] = (n * C * P + p) * TAPS + tap;
+            weights[slot] = weight;
+        });
+    }
+}
+
+// The same two for an affine map; see affine.cu.
+template <typename X, Padding PADDING, bool ALIGN_CORNERS>
+__global__ void affine_count(
+    int64 items, const X* __restrict__ matrix, int64* __restrict__ counts, int64 H, int64 W,
+    int64 H_out, int64 W_out, int64 row_step, int64 matrix_step
+) {
+    const Size<2> size(1, H, W);
+    const int64 P = H_out * W_out;
+    FOR_EACH_ITEM(i, items) {
+        const int64 n = quotient(i, P);
+        const Target<X> target(i - n * P, H_out, W_out);
+        const auto point =
+            from_affine<PADDING, ALIGN_CORNERS>(matrix + n * matrix_step, target, size);
+        spread<1>(point, 0, X(1), 0, [&](int64 offset, X, int) {
+            add_one(counts + n * row_step + offset);
+        });
+    }
+}
+
+template <typename A, typename X, Padding PADDING, bool ALIGN_CORNERS>
+__global__ void affine_fill(
+    int64 items, const X* __restrict__ matrix, int64* __restrict__ ends, int64* __restrict__ keys,
+    A* __restrict__ weights, int64 C, int64 H, int64 W, int64 H_out, int64 W_out, int64 row_step,
+    int64 matrix_step
+) {
+    const Size<2> size(1, H, W);
+    const int64 P = H_out * W_out;
+    FOR_EACH_ITEM(i, items) {
+        const int64 n = quotient(i, P), p = i - n * P;
+        const auto point = from_affine<PADDING, ALIGN_CORNERS>(
+            matrix + n * matrix_step, Target<X>(p, H_out, W_out), size
+        );
+        spread<1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
+            const int64 slot = add_one(ends + n * row_step + offset);
+            keys[slot] = (n * C * P + p) * 4 + tap;
+            weights[slot] = weight;
+        });
+    }
+}
+
+// An item is a row. Shell's method: short lists are the rule, for which it is insertion; and the
+// thousands of entries that a pixel gets when a whole grid falls on it take no n^2 steps.
+template <typename A>
+__global__ void sort_rows(
+    int64 items, const int64* __restrict__ ends, int64* __restrict__ keys, A* __restrict__ weights
+) {
+    FOR_EACH_ITEM(row, items) {
+        const int64 begin = row ? ends[row - 1] : 0, end = ends[row];
+        int64 gap = 1;
+        while (gap < (end - begin) / 3) gap = 3 * gap + 1;
+        for (; gap > 0; gap /= 3) {
+            for (int64 i = begin + gap; i < end; ++i) {
+                const int64 key = keys[i];
+                const A weight = weights[i];
+                int64 j = i;
+                for (; j - gap >= begin && keys[j - gap] > key; j -= gap) {
+                    keys[j] = keys[j - gap];
+                    weights[j] = weights[j - gap];
+                }
+                keys[j] = key;
+                weights[j] = weight;
+            }
+        }
+    }
+}
+
+// dU = S^T dV. An item is a pixel in so many channels, which it takes four at a time, so that an
+// entry is read once for four.
+template <typename T, int TAPS>
+__global__ void gather(
+    int64 items, const int64* __restrict__ ends, const int64* __restrict__ keys,
+    const typename Wide<T>::type* __restrict__ weights, const T* __restrict__ dV,
+    T* __restrict__ dU, int64 C, int64 plane, int64 P, int64 channels
+) {
+    using A = typename Wide<T>::type;
+    constexpr int AT_ONCE = 4;
+    FOR_EACH_ITEM(i, items) {
+        const Item item(i, plane, C, channels);
+        const int64 row = item.n * plane + item.p;
+        const int64 begin = row ? ends[row - 1] : 0, end = ends[row];
+        T* out = dU + item.n * C * plane + item.p;
+        for (int64 c = item.c_begin; c < item.c_end; c += AT_ONCE) {
+            A sum[AT_ONCE] = {};
+            for (int64 entry = begin; entry < end; ++entry) {
+                const T* upstream = dV + (keys[entry] / TAPS + c * P);
+                const A weight = weights[entry];
+#pragma unroll
+                for (int b = 0; b < AT_ONCE; ++b) {
+                    if (c + b < item.c_end) sum[b] += weight * A(upstream[b * P]);
+                }
+            }
+#pragma unroll
+            for (int b = 0; b < AT_ONCE; ++b) {
+                if (c + b < item.c_end) out[(c + b) * plane] = T(sum[b]);
+            }
+        }
+    }
+}

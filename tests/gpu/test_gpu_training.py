@@ -1,0 +1,585 @@
+"""Training on the stand-in for a GPU: the same curve, no waiting, graphs, and runs that move."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stn_np.backend import CaptureError, capture, to_device
+from stn_np.cli import main
+from stn_np.data import Dataset, distort, distorted_size, load_digits
+from stn_np.layers import cross_entropy
+from stn_np.layers.module import Module
+from stn_np.models import build
+from stn_np.training import checkpoint, graph, loop, session
+from stn_np.training.config import TrainConfig, defaults_for
+from stn_np.training.divergence import DivergedError
+from stn_np.training.evaluate import evaluate
+from stn_np.training.folder import RunFolder, open_run
+from stn_np.training.graph import GpuStep
+from stn_np.training.loop import Trainer
+from stn_np.training.optimizer_base import gradient_norm, localisation_factor
+from stn_np.training.optimizers import OPTIMIZERS, Optimizer, build_optimizer
+from stn_np.training.progress import Progress
+from stn_np.training.results import finish
+from stn_np.training.schedule import learning_rate
+from stn_np.training.session import StoppedError
+from stn_np.training.state import restore, state_of
+
+STEPS = 50
+
+
+@pytest.fixture
+def cupy(stand_in: ModuleType) -> Any:
+    """What ``import cupy`` gives in these tests."""
+    return stand_in.cupy
+
+
+# Steps without a run
+
+
+def network(name: str, distortion: str, dtype: type, **settings: Any) -> Module:
+    shape = (1, *distorted_size(distortion, (28, 28)))
+    return build(name, input_shape=shape, distortion=distortion, dtype=dtype, **settings)
+
+
+def batches(distortion: str, dtype: type, device: str) -> Callable[[int], tuple]:
+    """The batch of a step: 8 of 40 digits, distorted afresh where they are."""
+    half, _ = load_digits()
+    images, labels = (to_device(x[:40], device) for x in (half.images.astype(dtype), half.labels))
+
+    def batch(step: int) -> tuple:
+        rng = np.random.default_rng(step)
+        rows = to_device(rng.permutation(40)[:8], device)
+        return distort(images[rows], distortion, rng), labels[rows]
+
+    return batch
+
+
+def rate(step: int) -> float:
+    return learning_rate("one-cycle", step, STEPS, 3e-3)
+
+
+def gpu_curve(
+    model: Module,
+    distortion: str,
+    dtype: type,
+    steps: int,
+    *,
+    graph: bool = True,
+    name: str = "adamw",
+) -> tuple[np.ndarray, Optimizer]:
+    """The sums after each step, made where `Trainer` makes them."""
+    optimizer = build_optimizer(name, model.to("gpu"), localisation_factor(2.0))
+    step, batch = GpuStep(model, optimizer, graph=graph), batches(distortion, dtype, "gpu")
+    sums = []
+    for k in range(steps):
+        step(*batch(k), rate(k))
+        sums.append(step.look()[0])
+    return np.array(sums), optimizer
+
+
+def cpu_curve(model: Module, distortion: str, dtype: type, steps: int) -> np.ndarray:
+    """The same as the trainer makes them on the CPU."""
+    optimizer = build_optimizer("adamw", model, localisation_factor(2.0))
+    batch = batches(distortion, dtype, "cpu")
+    measured = []
+    for k in range(steps):
+        images, labels = batch(k)
+        model.zero_grad()
+        logits, backward = model(images, needs_dx=False)
+        loss, backward_loss = cross_entropy(logits, labels)
+        backward(backward_loss())
+        wrong = (logits.argmax(axis=1) != labels).sum()
+        measured.append([float(loss), float(wrong), float(gradient_norm(model))])
+        optimizer.step(rate(k))
+    return np.cumsum(measured, axis=0)
+
+
+def numpy_weights(model: Module) -> dict[str, np.ndarray]:
+    return {
+        name: x if isinstance(x, np.ndarray) else x.get() for name, x in model.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "distortion", "settings"),
+    [
+        ("st-cnn", "R", {"filters": 2}),
+        ("st-fcn", "E", {"filters": 32, "transform": "tps"}),
+    ],
+)
+def test_the_same_curve_as_on_the_cpu(
+    cupy: Any, name: str, distortion: str, settings: dict
+) -> None:
+    here, there = (network(name, distortion, np.float64, **settings) for _ in range(2))
+    expected = cpu_curve(here, distortion, np.float64, STEPS)
+    found, _ = gpu_curve(there, distortion, np.float64, STEPS)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    for parameter, x in numpy_weights(there).items():
+        np.testing.assert_allclose(x, numpy_weights(here)[parameter], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("name", "settings"), [("st-fcn", {"filters": 32}), ("st-cnn", {"filters": 2})]
+)
+def test_a_graph_gives_the_bits_of_single_launches(
+    cupy: Any, name: str, settings: dict, optimizer: str
+) -> None:
+    plain, captured = (network(name, "R", np.float32, **settings) for _ in range(2))
+    expected, one = gpu_curve(plain, "R", np.float32, 8, graph=False, name=optimizer)
+    found, other = gpu_curve(captured, "R", np.float32, 8, name=optimizer)
+    np.testing.assert_array_equal(found, expected)
+    for parameter, x in numpy_weights(captured).items():
+        np.testing.assert_array_equal(x, numpy_weights(plain)[parameter], err_msg=parameter)
+    for key, x in other.state_dict().items():
+        np.testing.assert_array_equal(x, one.state_dict()[key], err_msg=key)
+
+
+@pytest.mark.parametrize("as_graph", [True, False])
+def test_no_step_waits_for_the_gpu(cupy: Any, as_graph: bool) -> None:
+    model = network("st-cnn", "R", np.float32, filters=2).to("gpu")
+    step = GpuStep(model, build_optimizer("adamw", model), graph=as_graph)
+    batch = batches("R", np.float32, "gpu")
+    step(*batch(0), 0.1)  # to capture is to wait
+    cupy.synchronisations.clear()
+    for k in range(1, 4):
+        step(*batch(k), 0.1)
+    assert cupy.synchronisations == []
+
+
+def test_all_steps_after_the_first_are_replays(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
+    step = GpuStep(model, build_optimizer("adamw", model))
+    batch = batches("R", np.float32, "gpu")
+    step(*batch(0), 0.1)
+    monkeypatch.setattr(GpuStep, "_work", None)
+    for k in range(1, 3):
+        step(*batch(k), 0.1)
+    assert np.isfinite(step.look()[0]).all()
+
+
+def test_other_shapes_are_no_replay(cupy: Any) -> None:
+    model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
+    step = GpuStep(model, build_optimizer("adamw", model))
+    images, labels = batches("R", np.float32, "gpu")(0)
+    step(images, labels, 0.1)
+    with pytest.raises(ValueError, match=r"images: expected shape \(8, 1, 28, 28\), got \(7, 1"):
+        step(images[:7], labels[:7], 0.1)
+
+
+def test_a_step_that_cannot_be_captured_is_made_all_the_same(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = graph.cross_entropy
+
+    def looking(logits: Any, labels: Any) -> tuple:
+        float(logits.sum())
+        return real(logits, labels)
+
+    plain, model = (network("st-fcn", "R", np.float32, filters=32) for _ in range(2))
+    expected, _ = gpu_curve(plain, "R", np.float32, 4)
+    monkeypatch.setattr(graph, "cross_entropy", looking)
+    with pytest.warns(RuntimeWarning, match="no CUDA graph.*StreamCaptureUnsupported"):
+        found, _ = gpu_curve(model, "R", np.float32, 4)
+    np.testing.assert_array_equal(found, expected)
+
+
+# capture
+
+
+def test_capture_carries_out_once_and_then_at_every_replay(cupy: Any) -> None:
+    x, y = cupy.zeros(3), cupy.zeros(3)
+
+    def step() -> None:
+        y[...] = x + 1
+        x[...] = y * 2
+
+    replay = capture(step)
+    assert x.get().tolist() == [2, 2, 2]  # once, not twice
+    replay()
+    assert x.get().tolist() == [6, 6, 6]
+    x[...] = 10
+    replay()
+    assert y.get().tolist() == [11, 11, 11]
+
+
+def test_an_error_of_the_step_itself_is_no_error_of_the_capture(cupy: Any) -> None:
+    def wrong() -> None:
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        capture(wrong)
+
+
+def test_a_capture_that_fails_ends(cupy: Any) -> None:
+    x = cupy.zeros(3)
+    with pytest.raises(CaptureError, match="not permitted when stream is capturing"):
+        capture(lambda: x.get() and None if x.ndim == 0 else x.get().sum() and None)
+    assert x.get().tolist() == [0, 0, 0]  # allowed again
+    capture(lambda: None)()
+
+
+# Optimisers
+
+
+def test_parameters_share_one_piece_of_memory(cupy: Any) -> None:
+    model = network("st-fcn", "R", np.float32, filters=32)
+    before, given = numpy_weights(model), np.random.default_rng(0)
+    gradients = {n: given.standard_normal(p.data.shape) for n, p in model.named_parameters()}
+    model.to("gpu")
+    for name, p in model.named_parameters():
+        p.grad[...] = cupy.asarray(gradients[name])
+    optimizer = build_optimizer("adam", model, localisation_factor(0.5))
+    assert len(optimizer._flat) == 1 and len(optimizer._flat[0].parts) == 2
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.data.get(), before[name])
+        np.testing.assert_array_equal(p.grad.get(), gradients[name].astype(np.float32))
+        for x in (p.data, p.grad):  # views, each as well aligned as memory of its own
+            assert (x.data.ptr - x.base.data.ptr) % 256 == 0
+    whole = np.concatenate([g.ravel() for g in gradients.values()])
+    np.testing.assert_allclose(optimizer.gradient_norm().get(), np.linalg.norm(whole), rtol=1e-6)
+    optimizer.zero_grad()
+    assert not any(p.grad.get().any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_state_goes_from_device_to_device(cupy: Any, name: str) -> None:
+    def stepped(device: str, state: dict | None, weights: dict | None) -> tuple:
+        model = network("st-fcn", "R", np.float64, filters=32).to(device)
+        optimizer = build_optimizer(name, model, localisation_factor(2.0))
+        if state is not None:
+            optimizer.load_state_dict(state)
+            model.load_state_dict(weights)
+        for k in range(3):
+            for i, p in enumerate(model.parameters()):
+                gradient = np.random.default_rng([k, i]).standard_normal(p.data.shape)
+                p.grad[...] = to_device(gradient, device)
+            optimizer.step(0.01)
+        return optimizer.state_dict(), numpy_weights(model)
+
+    expected = stepped("cpu", *stepped("cpu", None, None))
+    for devices_ in (("cpu", "gpu"), ("gpu", "cpu"), ("gpu", "gpu")):
+        first = stepped(devices_[0], None, None)
+        assert all(isinstance(x, np.ndarray) for x in first[0].values())
+        found = stepped(devices_[1], *first)
+        for got, want in zip(found, expected, strict=True):
+            assert list(got) == list(want)
+            for key, x in got.items():
+                np.testing.assert_allclose(x, want[key], rtol=1e-13, atol=1e-15, err_msg=key)
+
+
+def test_a_model_moved_after_its_optimiser_was_made(cupy: Any) -> None:
+    model = network("fcn", "R", np.float32, filters=32).to("gpu")
+    optimizer = build_optimizer("sgd", model)
+    optimizer.step(0.1)
+    model.to("cpu")
+    with pytest.raises(
+        ValueError, match=r"hidden1\.weight: it was moved .* make the optimiser then"
+    ):
+        optimizer.step(0.1)
+
+
+def test_parameters_of_two_dtypes(cupy: Any) -> None:
+    model = network("fcn", "R", np.float32, filters=32)
+    for p in model.parameters()[::2]:
+        p.data, p.grad = p.data.astype(np.float64), p.grad.astype(np.float64)
+    model.to("gpu")
+    before = numpy_weights(model)
+    optimizer = build_optimizer("sgd", model)
+    for p in model.parameters():
+        p.grad[...] = 1
+    optimizer.step(0.5)
+    for name, x in numpy_weights(model).items():
+        assert x.dtype == before[name].dtype
+        np.testing.assert_array_equal(x, before[name] - x.dtype.type(0.5))
+    np.testing.assert_allclose(optimizer.gradient_norm().get(), np.sqrt(model.n_parameters()))
+
+
+# The trainer
+
+
+def small_data() -> tuple[Dataset, Dataset]:
+    return tuple(
+        replace(half, images=half.images[:n], labels=half.labels[:n])
+        for half, n in zip(load_digits(), (62, 30), strict=True)
+    )
+
+
+def config(**settings: Any) -> TrainConfig:
+    small = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}
+    settings = {**defaults_for("digits"), **small, **settings}
+    return TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings)
+
+
+def trainer(device: str = "gpu", **settings: Any) -> Trainer:
+    return Trainer(config(**settings), *small_data(), device)
+
+
+def test_batches_show_the_same_images_on_both(cupy: Any) -> None:
+    here, there = (trainer(device, distortion="RTS", model="fcn") for device in ("cpu", "gpu"))
+    for step in (0, 7):
+        (x, y), (x2, y2) = here.batches[step], there.batches[step]
+        np.testing.assert_allclose(x2.get(), x, atol=1e-6)
+        np.testing.assert_array_equal(y2.get(), y)
+    np.testing.assert_array_equal(there.test.images.get(), here.test.images)
+
+
+def test_an_epoch_reads_back_at_its_end_only(cupy: Any) -> None:
+    t = trainer()
+    t.train_step()
+    cupy.synchronisations.clear()
+    for _ in range(4):
+        t.train_step()
+    assert t.at_end_of_epoch and cupy.synchronisations == []
+    assert t.measured == 0  # nothing to show yet, and nobody waits for it
+    row = t.end_epoch()
+    assert 0 < len(cupy.synchronisations) < 10
+    assert np.isfinite(row).all() and t.measured == 5
+
+
+def test_it_looks_after_so_many_steps(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LOOK_EVERY", 2)
+    t = trainer()
+    measured = []
+    for _ in range(5):
+        t.train_step()
+        measured.append(t.measured)
+    assert measured == [0, 2, 2, 4, 4]
+    cpu = trainer("cpu")
+    for _ in range(4):
+        cpu.train_step()
+    np.testing.assert_allclose(t.running(), cpu.running(), rtol=1e-3)
+
+
+def test_the_progress_bar_does_not_wait(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stn_np.training.progress.REFRESH", 0)
+    t = trainer()
+    progress = Progress(t, bar=True)
+    t.train_step()
+    cupy.synchronisations.clear()
+    for _ in range(3):
+        t.train_step()
+        progress.step()
+    assert cupy.synchronisations == []
+    progress.close()
+
+
+def test_metrics_as_on_the_cpu(cupy: Any) -> None:
+    here, there = (trainer(device, model="cnn", filters=2, epochs=1) for device in ("cpu", "gpu"))
+    for t in (here, there):
+        for _ in range(5):
+            t.train_step()
+        t.end_epoch()
+    np.testing.assert_allclose(there.rows, here.rows, rtol=1e-4)
+    found, expected = there.evaluate(), here.evaluate()
+    assert type(found.predictions) is type(found.labels) is np.ndarray
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
+
+
+def test_evaluation_waits_once_at_its_end(cupy: Any) -> None:
+    t = trainer()
+    cupy.synchronisations.clear()
+    evaluate(t.model, t.test.images, t.test.labels, block=3)
+    assert len(cupy.synchronisations) == 3  # loss, predictions, labels: not once a block
+
+
+@pytest.mark.parametrize(("begin", "end"), [("cpu", "gpu"), ("gpu", "cpu")])
+def test_the_state_moves_without_a_change(cupy: Any, begin: str, end: str) -> None:
+    first, second = trainer(begin), trainer(end)
+    for _ in range(5):
+        first.train_step()
+    first.end_epoch()
+    for _ in range(2):
+        first.train_step()
+    saved = state_of(first)
+    assert all(type(x) is np.ndarray for x in saved.values())
+    restore(second, saved)
+    assert second.measured == 2
+    moved = state_of(second)
+    assert moved.keys() == saved.keys()
+    for name, x in saved.items():
+        assert moved[name].dtype == x.dtype
+        np.testing.assert_array_equal(moved[name], x, err_msg=name)
+    np.testing.assert_allclose(second.running(), first.running())
+
+
+# Whole runs
+
+
+class StopAt(Progress):
+    """Shows nothing, and sends this process a signal after one step."""
+
+    def __init__(self, trainer: Trainer, stop: int | None) -> None:
+        super().__init__(trainer, bar=False)
+        self._stop = stop
+
+    def step(self) -> None:
+        if self._trainer.step == self._stop:
+            signal.raise_signal(signal.SIGINT)
+
+    def say(self, line: str) -> None:
+        pass
+
+
+def begin(path: Path, **settings: Any) -> RunFolder:
+    folder = RunFolder(path)
+    folder.create(config(**settings))
+    return folder
+
+
+def sit(folder: RunFolder, device: str, stop: int | None = None) -> None:
+    """One sitting on a device: from where the run is to its end, or to a signal."""
+    train, test = small_data()
+    t = Trainer(open_run(folder.path)[1], train, test, device)
+    session.go_on(t, folder)
+    session.train(t, folder, StopAt(t, stop))
+    finish(t, folder, train)
+
+
+def outcome(folder: RunFolder) -> dict[str, bytes]:
+    """The bytes of all that must not depend on stops."""
+    files = [folder.metrics, folder.frames, *checkpoint.checkpoints(folder.checkpoints)[:1]]
+    return {p.name: p.read_bytes() for p in files}
+
+
+def test_a_run_on_the_gpu_that_is_stopped_has_the_same_bits(cupy: Any, tmp_path: Path) -> None:
+    one, other = begin(tmp_path / "one"), begin(tmp_path / "other")
+    sit(one, "gpu")
+    for stop in (2, 8):
+        with pytest.raises(StoppedError):
+            sit(other, "gpu", stop)
+    sit(other, "gpu")
+    assert outcome(other) == outcome(one)
+    machine = json.loads(one.results.read_text())["machine"]
+    assert machine["device"].startswith("gpu: CuPy 14") and "Stand-in 0" in machine["device"]
+
+
+@pytest.mark.parametrize("places", [("cpu", "gpu", "cpu"), ("gpu", "cpu", "gpu")])
+def test_a_run_moves_to_and_fro(cupy: Any, tmp_path: Path, places: tuple[str, ...]) -> None:
+    moved, still = begin(tmp_path / "moved", model="fcn"), begin(tmp_path / "still", model="fcn")
+    for place, stop in zip(places, (3, 9, None), strict=True):
+        if stop is None:
+            sit(moved, place)
+        else:
+            with pytest.raises(StoppedError):
+                sit(moved, place, stop)
+    sit(still, "cpu")
+    found, expected = (np.loadtxt(f.metrics, delimiter=",", skiprows=1) for f in (moved, still))
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+    assert moved.config.read_bytes() == still.config.read_bytes()
+    assert "device" not in moved.config.read_text()
+
+
+def test_divergence_leaves_the_last_checkpoint_sound(cupy: Any, tmp_path: Path) -> None:
+    folder = begin(tmp_path / "run", lr=1e30, optimizer="sgd", schedule="constant")
+    with pytest.raises(
+        DivergedError,
+        match=r"one of the steps 1 to 5 \(epoch 1\): .*rates from 1e\+30 .*--lr 3e\+29",
+    ):
+        sit(folder, "gpu")
+    newest = checkpoint.load_newest(folder.checkpoints)
+    assert newest.arrays["step"] == 0
+    assert all(np.isfinite(x).all() for name, x in newest.arrays.items() if "weights/" in name)
+
+
+def test_an_infinite_loss_with_finite_weights_is_seen(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = graph.cross_entropy
+
+    def infinite(logits: Any, labels: Any) -> tuple:
+        loss, backward = real(logits, labels)
+        return loss + np.float32(np.inf), backward
+
+    monkeypatch.setattr(graph, "cross_entropy", infinite)
+    t = trainer()
+    t.train_step()
+    with pytest.raises(
+        DivergedError, match=r"steps 1 to 1 \(epoch 1\): a loss, gradient or weight"
+    ):
+        t.look()
+
+
+@pytest.mark.parametrize("stop", [6, 7])
+def test_weights_ruined_just_before_a_stop_are_not_saved(
+    cupy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    folder = begin(tmp_path / "run")
+    train_step = Trainer.train_step
+
+    def ruined(t: Trainer) -> None:
+        train_step(t)
+        if t.step == 6:
+            t.model.parameters()[0].data[0, 0] = np.inf  # no loss has seen it when stopped here
+
+    monkeypatch.setattr(Trainer, "train_step", ruined)
+    with pytest.raises(DivergedError, match=rf"one of the steps 6 to {stop} \(epoch 2\)"):
+        sit(folder, "gpu", stop)
+    newest = checkpoint.load_newest(folder.checkpoints)
+    assert newest.arrays["step"] == 5
+    assert all(np.isfinite(x).all() for name, x in newest.arrays.items() if "weights/" in name)
+
+
+# The command line
+
+SHORT = ["--data", "digits", "--model", "fcn", "--filters", "40", "--epochs", "1"]
+SHORT += ["--batch-size", "256", "--distortion", "none"]
+
+
+def test_no_gpu_is_one_line(
+    cupy: Any, stand_in: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stand_in.pretend(devices=0):
+        code = main(["train", *SHORT, "--out", str(tmp_path / "run"), "--device", "gpu"])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.count("\n") == 1 and error.startswith("stn-np train: error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_auto_says_why_it_takes_the_cpu(
+    cupy: Any, stand_in: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stand_in.pretend(devices=0):
+        assert main(["train", *SHORT, "--out", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr()
+    assert "--device auto: running on the CPU, since" in shown.out
+    assert "on the CPU, run folder" in shown.out
+    assert json.loads((tmp_path / "run/results.json").read_text())["machine"]["device"] == "cpu"
+
+
+def test_auto_takes_the_gpu_and_eval_follows(
+    cupy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SHORT, "--out", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr()
+    assert "on the GPU, run folder" in shown.out and "--device auto" not in shown.out
+    errors = []
+    for device in ("cpu", "gpu"):
+        cupy.synchronisations.clear()
+        assert main(["eval", str(tmp_path / "run"), "--device", device]) == 0
+        errors += [line for line in capsys.readouterr().out.splitlines() if "test error" in line]
+        assert bool(cupy.synchronisations) == (device == "gpu")
+    assert len(errors) == 2 and errors[0] == errors[1]
+
+
+def test_how_to_go_on_names_a_device_that_was_given(
+    cupy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Progress, "step", lambda self: signal.raise_signal(signal.SIGINT))
+    settings = [*SHORT, "--out", str(tmp_path / "run"), "--device", "gpu"]
+    assert main(["train", *settings]) == 130
+    assert f"--resume {tmp_path / 'run'} --device gpu" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(tmp_path / "run"), "--device", "cpu"]) == 0

@@ -1,0 +1,149 @@
+"""What only the kernels for the GPU do: both ways to dU, any memory order, sizes beyond 32 bits.
+
+What they compute is tested with everybody's: the tests of the sampler run for each array library.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stn_np
+from stn_np.backend import to_numpy
+from stn_np.sampling import PADDING_MODES
+
+CASES = [
+    *product(("nearest", "bilinear", "bicubic"), PADDING_MODES, (True, False), ("2-D",)),
+    *product(("nearest", "bilinear", "bicubic"), ("zeros", "reflection"), (True,), ("3-D",)),
+]
+
+
+@pytest.fixture(autouse=True)
+def on_gpu(xp: ModuleType) -> None:
+    if xp is np:
+        pytest.skip("NumPy arrays never come to the kernels")
+
+
+def case(
+    rng: np.random.Generator, dims: str, dtype: Any = np.float64, N: int = 2
+) -> tuple[Any, Any, Any]:
+    """Image, grid that leaves it on all sides, upstream gradient; no two sides alike."""
+    size, out = ((5, 7), (6, 4)) if dims == "2-D" else ((3, 5, 4), (2, 3, 5))
+    U = rng.normal(size=(N, 3, *size)).astype(dtype)
+    grid = rng.uniform(-1.6, 1.6, (N, *out, len(size))).astype(np.promote_types(dtype, np.float32))
+    return U, grid, rng.normal(size=(N, 3, *out)).astype(dtype)
+
+
+@pytest.mark.parametrize(("mode", "padding", "corners", "dims"), CASES)
+def test_atomic_and_deterministic_agree_with_numpy(
+    xp: ModuleType, rng: np.random.Generator, mode: str, padding: str, corners: bool, dims: str
+) -> None:
+    U, grid, dV = case(rng, dims)
+    rules = {"mode": mode, "padding_mode": padding, "align_corners": corners}
+    V, backward = stn_np.grid_sample(U, grid, **rules)
+    dU, dgrid = backward(dV)
+    for method in ("deterministic", "atomic"):
+        V_, backward_ = stn_np.grid_sample(
+            xp.asarray(U), xp.asarray(grid), dU_method=method, **rules
+        )
+        dU_, dgrid_ = backward_(xp.asarray(dV))
+        for ours, theirs in ((V_, V), (dU_, dU), (dgrid_, dgrid)):
+            np.testing.assert_allclose(to_numpy(ours), theirs, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_both_ways_in_affine_sample(
+    xp: ModuleType, rng: np.random.Generator, padding: str, corners: bool
+) -> None:
+    U, theta = rng.normal(size=(2, 3, 5, 7)), rng.normal(size=(2, 2, 3))
+    dV = rng.normal(size=(2, 3, 6, 4))
+    rules = {"padding_mode": padding, "align_corners": corners}
+    V, backward = stn_np.affine_sample(U, theta, (6, 4), **rules)
+    expected = V, *backward(dV)
+    for method in ("deterministic", "atomic"):
+        V_, backward_ = stn_np.affine_sample(
+            xp.asarray(U), xp.asarray(theta), (6, 4), dU_method=method, **rules
+        )
+        for ours, theirs in zip((V_, *backward_(xp.asarray(dV))), expected, strict=True):
+            np.testing.assert_allclose(to_numpy(ours), theirs, rtol=1e-10, atol=1e-11)
+
+
+def test_each_pixel_adds_up_in_the_order_of_the_points(
+    xp: ModuleType, rng: np.random.Generator
+) -> None:
+    """All points read one pixel, and the sum depends on the order: 1e8 + 1 - 1e8 and so on."""
+    U, n = np.zeros((2, 1, 3, 4), np.float32), 1000
+    grid = np.zeros((1, 1, n, 2), np.float32)
+    grid[..., 0], grid[..., 1] = -1, 1  # lower left pixel
+    dV = rng.permutation(np.resize(np.float32([1e8, 1, -1e8, 3e-3]), 2 * n)).reshape(2, 1, 1, n)
+    _, backward = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid), mode="nearest")
+    dU = to_numpy(backward(xp.asarray(dV))[0])
+    for image in range(2):
+        total = np.float32(0)
+        for value in dV[image].ravel():
+            total += value
+        assert dU[image, 0, 2, 0] == total
+    assert np.count_nonzero(dU) <= 2
+
+
+@pytest.mark.parametrize("shared", ["neither", "image", "grid"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_any_memory_order(
+    xp: ModuleType, rng: np.random.Generator, shared: str, dtype: Any
+) -> None:
+    U, grid, dV = case(rng, "2-D", dtype, N=3)
+    U = U[:1] if shared == "image" else U
+    grid = grid[:1] if shared == "grid" else grid
+    V, backward = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid))
+    expected = V, *backward(xp.asarray(dV))
+    turned = [xp.asarray(x.transpose(2, 1, 3, 0).copy()).transpose(3, 1, 0, 2) for x in (U, dV)]
+    planar = xp.asarray(grid.transpose(0, 3, 1, 2).copy()).transpose(0, 2, 3, 1)
+    strided = xp.asarray(np.repeat(grid, 2, axis=2))[:, :, ::2]
+    for g in (planar, strided):
+        V_, backward_ = stn_np.grid_sample(turned[0], g)
+        for ours, theirs in zip((V_, *backward_(turned[1])), expected, strict=True):
+            np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+
+
+def test_coordinates_in_float64_for_images_in_float32(
+    xp: ModuleType, rng: np.random.Generator
+) -> None:
+    U, grid, dV = case(rng, "2-D", np.float32)
+    wide = [xp.asarray(x) for x in (U.astype(np.float64), grid.astype(np.float64))]
+    V, backward = stn_np.grid_sample(xp.asarray(U), wide[1])
+    V_wide, backward_wide = stn_np.grid_sample(*wide)
+    dU, dgrid = backward(xp.asarray(dV))
+    assert (V.dtype, dU.dtype, dgrid.dtype) == (np.float32, np.float32, np.float64)
+    np.testing.assert_array_equal(to_numpy(V), to_numpy(V_wide).astype(np.float32))
+    _, dgrid_wide = backward_wide(xp.asarray(dV.astype(np.float64)))
+    np.testing.assert_array_equal(to_numpy(dgrid), to_numpy(dgrid_wide))
+
+
+def test_more_images_than_65535(xp: ModuleType, rng: np.random.Generator) -> None:
+    N = 70_001
+    U = xp.asarray(rng.normal(size=(N, 1, 1, 2)).astype(np.float32))
+    theta = xp.asarray(np.tile(np.float32([[-1, 0, 0], [0, 1, 0]]), (N, 1, 1)))  # a mirror
+    V, backward = stn_np.affine_sample(U, theta, (1, 2))
+    np.testing.assert_array_equal(to_numpy(V), to_numpy(U)[..., ::-1])
+    dU, _ = backward(V)
+    np.testing.assert_array_equal(to_numpy(dU), to_numpy(U))
+    grid, _ = stn_np.affine_grid(theta, (1, 2))
+    V, backward = stn_np.grid_sample(U, grid)
+    np.testing.assert_array_equal(to_numpy(V), to_numpy(U)[..., ::-1])
+    np.testing.assert_array_equal(to_numpy(backward(V)[0]), to_numpy(U))
+
+
+def test_images_of_more_than_2_31_pixels(xp: ModuleType) -> None:
+    """With 32-bit arithmetic the last pixel's number would be negative."""
+    side = 46_342
+    U = xp.zeros((1, 1, side, side), np.float16)  # memory that nobody touches takes none
+    for i, j, value in ((-1, -1, 1), (-1, 0, 2), (0, -1, 3)):
+        U[0, 0, i, j] = value
+    grid = xp.asarray(np.float32([[[[1, 1], [-1, 1], [1, -1], [-1, -1]]]]))
+    V, _ = stn_np.grid_sample(U, grid, needs_dU=False, needs_dgrid=False)
+    np.testing.assert_array_equal(to_numpy(V).ravel(), [1, 2, 3, 0])
