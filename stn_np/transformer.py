@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 from stn_np.backend import Array, OptionalBackward
-from stn_np.checks import check_array, check_sizes
+from stn_np.checks import check_array, check_choice, check_sizes
 from stn_np.layers.module import Module
 from stn_np.sampling import Linearised, Mode, affine_sample, grid_sample
 from stn_np.sampling.affine_sample import AFFINE_PADDING_MODES
 from stn_np.sampling.grid_sample import check_rules, kernels_of
+from stn_np.sampling.on_gpu import DU_METHODS
 from stn_np.transforms import MatrixFamily, Transform
 
 #: Pullback of a warp: takes dV, returns (dU or None, dtheta).
@@ -31,7 +32,7 @@ class SpatialTransformer(Module):
         The grid generator, one of `stn_np.transforms`.
     out_shape : tuple of int, optional
         (H', W') or (D', H', W') of the output, in pixels; U's own by default.
-    mode, padding_mode, padding_value, align_corners, grid_gradient
+    mode, padding_mode, padding_value, align_corners, grid_gradient, dU_method
         As in `stn_np.grid_sample`.
 
     Raises
@@ -61,8 +62,10 @@ class SpatialTransformer(Module):
         padding_value: float = 0.0,
         align_corners: bool = True,
         grid_gradient: str | Linearised = "exact",
+        dU_method: str = "deterministic",
     ) -> None:
         check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
+        check_choice("dU_method", dU_method, DU_METHODS)
         if not callable(localisation):
             raise TypeError(f"localisation: expected a module, got {localisation!r}")
         if not hasattr(transform, "n_params") or isinstance(transform, type):
@@ -83,6 +86,7 @@ class SpatialTransformer(Module):
             "padding_mode": padding_mode,
             "padding_value": padding_value,
             "grid_gradient": grid_gradient,
+            "dU_method": dU_method,
         }
 
     def theta(self, U: Array) -> Array:
@@ -127,10 +131,11 @@ class SpatialTransformer(Module):
     ) -> tuple[Array, WarpBackward]:
         """The same where theta stands for a 2x3 matrix A: about 0.8 of the time in training."""
         corners, transform = self.align_corners, cast(MatrixFamily, self.transform)
-        padding = {name: self.rules[name] for name in ("padding_mode", "padding_value")}
+        names = ("padding_mode", "padding_value", "dU_method")
+        rules = {name: self.rules[name] for name in names}
         A, matrix_backward = transform.matrix(theta, out_shape, align_corners=corners)
         V, sampler_backward = affine_sample(
-            U, A, out_shape, align_corners=corners, needs_dU=needs_dU, **padding
+            U, A, out_shape, align_corners=corners, needs_dU=needs_dU, **rules
         )
 
         def backward(dV: Array) -> tuple[Array | None, Array]:

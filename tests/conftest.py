@@ -28,9 +28,18 @@ def _array_libraries() -> list[Any]:
     return found
 
 
-@pytest.fixture(scope="session", params=_array_libraries())
+LIBRARIES = _array_libraries()
+
+
+@pytest.fixture(scope="session", params=LIBRARIES)
 def xp(request: pytest.FixtureRequest) -> ModuleType:
     """The array library: a test that asks for it runs once for each that is present."""
+    return request.param
+
+
+@pytest.fixture(scope="session", params=LIBRARIES[1:])
+def gpu(request: pytest.FixtureRequest) -> ModuleType:
+    """The same for what only GPUs have: all but NumPy."""
     return request.param
 
 
@@ -41,8 +50,9 @@ def _cupy_is_the_stand_in(request: pytest.FixtureRequest) -> Iterator[None]:
     Not within `xp`, which lives from its first test to its last, with others in between; and for
     every test, since hypothesis does not want fixtures of one test where it makes many examples.
     """
-    wanted = "stand_in" in request.fixturenames or (
-        "xp" in request.fixturenames and request.getfixturevalue("xp") is gpu_stand_in.cupy
+    wanted = "stand_in" in request.fixturenames or any(
+        name in request.fixturenames and request.getfixturevalue(name) is gpu_stand_in.cupy
+        for name in ("xp", "gpu")
     )
     if not wanted:
         yield

@@ -34,13 +34,6 @@ def kernel(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.fixture
-def gpu(xp: ModuleType) -> ModuleType:
-    if xp is np:
-        pytest.skip("needs arrays on a GPU")
-    return xp
-
-
 def test_expressions_are_cpp() -> None:
     assert (
         expression("forward", ("float32", 2, "LINEAR", True)) == "forward<float32, 2, LINEAR, true>"

@@ -279,6 +279,16 @@ def test_max_pooling_of_nan(xp: Any, rng: Any, place: int) -> None:
     assert np.isin(dx, (0.0, 1.0)).all()
 
 
+def test_a_nan_in_a_window_that_sticks_out_gets_the_gradient(xp: Any) -> None:
+    only_on_gpu(xp)
+    for k in (2, 3):  # 2 has a kernel of its own
+        x = np.zeros((1, 1, k + 1, k + 1))
+        x[0, 0, k, k] = np.nan
+        y, backward = layers.max_pool2d(xp.asarray(x), k, ceil_mode=True)
+        assert np.isnan(to_numpy(y[0, 0, 1, 1]))
+        assert_equal(backward(xp.ones(y.shape))[0, 0, k, k], 1.0)
+
+
 def test_average_pooling_of_nan(xp: Any, rng: Any) -> None:
     x = rng.normal(size=(1, 1, 4, 4))
     x[0, 0, 1, 2] = np.nan
@@ -296,6 +306,18 @@ def test_pooling_in_half_precision(xp: Any, rng: Any, pool: Any, k: int, s: int)
     expected = pooled_one_by_one(pool is layers.avg_pool2d, x, dy, k, s, y.shape)
     for got, want in zip((y, dx), expected, strict=True):
         assert_close(got.astype(np.float64), want, 2e-3)
+
+
+def test_half_precision_is_summed_up_in_single(xp: Any) -> None:
+    """In half precision 2048 + 1 is 2048."""
+    only_on_gpu(xp)
+    x = xp.ones((1, 1, 64, 64), np.float16)
+    y, _ = layers.avg_pool2d(x, 64)
+    assert_equal(y, [[[[1]]]])
+    _, backward = layers.avg_pool2d(xp.zeros((1, 1, 127, 127), np.float16), 64, 1)
+    assert_close(backward(x)[0, 0, 63, 63].astype(np.float64), 1.0, 1e-3)
+    _, backward = layers.conv2d(xp.zeros((1, 1, 127, 127), np.float16), x, xp.zeros(1, np.float16))
+    assert_equal(backward(x)[0][0, 0, 63, 63], 4096)  # all pixels of the kernel met this one
 
 
 @pytest.mark.parametrize("places", [7, 10**9])

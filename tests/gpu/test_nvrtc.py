@@ -75,10 +75,16 @@ def test_occupancy(registers, architecture, share):
     assert kernel_record.occupancy(registers, architecture) == share
 
 
-def test_local_memory_is_a_complaint():
+def test_local_memory_is_a_complaint(monkeypatch):
     fine = Report("a.cu", "k", ("float32", True), 90, 32, 0, 0)
-    [line] = compile_kernels.spilling([fine, fine._replace(local=8)])
-    assert line == "a.cu, sm_90: k<float32, true> keeps 8 bytes in local memory"
+    other = fine._replace(local=16, template=("float64", True))
+    lines = compile_kernels.spilling([fine, fine._replace(local=8), other])
+    assert lines == [
+        "a.cu, sm_90: k<float32, true> keeps 8 bytes in local memory",
+        "a.cu, sm_90: k<float64, true> keeps 16 bytes in local memory",
+    ]
+    monkeypatch.setattr(compile_kernels, "LOCAL_MEMORY", {"k<float64, .*>": "there is a reason"})
+    assert compile_kernels.spilling([fine, fine._replace(local=8), other]) == lines[:1]
 
 
 def test_the_fingerprint_sees_code_and_variants_but_no_comments(monkeypatch):

@@ -13,19 +13,14 @@ import numpy as np
 import pytest
 
 import stn_np
+from stn_np import layers, transforms
 from stn_np.backend import to_numpy
-from stn_np.sampling import PADDING_MODES
+from stn_np.sampling import PADDING_MODES, gpu_sampling
 
 CASES = [
     *product(("nearest", "bilinear", "bicubic"), PADDING_MODES, (True, False), ("2-D",)),
     *product(("nearest", "bilinear", "bicubic"), ("zeros", "reflection"), (True,), ("3-D",)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def on_gpu(xp: ModuleType) -> None:
-    if xp is np:
-        pytest.skip("NumPy arrays never come to the kernels")
 
 
 def case(
@@ -40,7 +35,7 @@ def case(
 
 @pytest.mark.parametrize(("mode", "padding", "corners", "dims"), CASES)
 def test_atomic_and_deterministic_agree_with_numpy(
-    xp: ModuleType, rng: np.random.Generator, mode: str, padding: str, corners: bool, dims: str
+    gpu: ModuleType, rng: np.random.Generator, mode: str, padding: str, corners: bool, dims: str
 ) -> None:
     U, grid, dV = case(rng, dims)
     rules = {"mode": mode, "padding_mode": padding, "align_corners": corners}
@@ -48,9 +43,9 @@ def test_atomic_and_deterministic_agree_with_numpy(
     dU, dgrid = backward(dV)
     for method in ("deterministic", "atomic"):
         V_, backward_ = stn_np.grid_sample(
-            xp.asarray(U), xp.asarray(grid), dU_method=method, **rules
+            gpu.asarray(U), gpu.asarray(grid), dU_method=method, **rules
         )
-        dU_, dgrid_ = backward_(xp.asarray(dV))
+        dU_, dgrid_ = backward_(gpu.asarray(dV))
         for ours, theirs in ((V_, V), (dU_, dU), (dgrid_, dgrid)):
             np.testing.assert_allclose(to_numpy(ours), theirs, rtol=1e-11, atol=1e-12)
 
@@ -58,7 +53,7 @@ def test_atomic_and_deterministic_agree_with_numpy(
 @pytest.mark.parametrize("corners", [True, False])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_both_ways_in_affine_sample(
-    xp: ModuleType, rng: np.random.Generator, padding: str, corners: bool
+    gpu: ModuleType, rng: np.random.Generator, padding: str, corners: bool
 ) -> None:
     U, theta = rng.normal(size=(2, 3, 5, 7)), rng.normal(size=(2, 2, 3))
     dV = rng.normal(size=(2, 3, 6, 4))
@@ -67,22 +62,22 @@ def test_both_ways_in_affine_sample(
     expected = V, *backward(dV)
     for method in ("deterministic", "atomic"):
         V_, backward_ = stn_np.affine_sample(
-            xp.asarray(U), xp.asarray(theta), (6, 4), dU_method=method, **rules
+            gpu.asarray(U), gpu.asarray(theta), (6, 4), dU_method=method, **rules
         )
-        for ours, theirs in zip((V_, *backward_(xp.asarray(dV))), expected, strict=True):
+        for ours, theirs in zip((V_, *backward_(gpu.asarray(dV))), expected, strict=True):
             np.testing.assert_allclose(to_numpy(ours), theirs, rtol=1e-10, atol=1e-11)
 
 
 def test_each_pixel_adds_up_in_the_order_of_the_points(
-    xp: ModuleType, rng: np.random.Generator
+    gpu: ModuleType, rng: np.random.Generator
 ) -> None:
     """All points read one pixel, and the sum depends on the order: 1e8 + 1 - 1e8 and so on."""
     U, n = np.zeros((2, 1, 3, 4), np.float32), 1000
     grid = np.zeros((1, 1, n, 2), np.float32)
     grid[..., 0], grid[..., 1] = -1, 1  # lower left pixel
     dV = rng.permutation(np.resize(np.float32([1e8, 1, -1e8, 3e-3]), 2 * n)).reshape(2, 1, 1, n)
-    _, backward = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid), mode="nearest")
-    dU = to_numpy(backward(xp.asarray(dV))[0])
+    _, backward = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(grid), mode="nearest")
+    dU = to_numpy(backward(gpu.asarray(dV))[0])
     for image in range(2):
         total = np.float32(0)
         for value in dV[image].ravel():
@@ -94,16 +89,16 @@ def test_each_pixel_adds_up_in_the_order_of_the_points(
 @pytest.mark.parametrize("shared", ["neither", "image", "grid"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_any_memory_order(
-    xp: ModuleType, rng: np.random.Generator, shared: str, dtype: Any
+    gpu: ModuleType, rng: np.random.Generator, shared: str, dtype: Any
 ) -> None:
     U, grid, dV = case(rng, "2-D", dtype, N=3)
     U = U[:1] if shared == "image" else U
     grid = grid[:1] if shared == "grid" else grid
-    V, backward = stn_np.grid_sample(xp.asarray(U), xp.asarray(grid))
-    expected = V, *backward(xp.asarray(dV))
-    turned = [xp.asarray(x.transpose(2, 1, 3, 0).copy()).transpose(3, 1, 0, 2) for x in (U, dV)]
-    planar = xp.asarray(grid.transpose(0, 3, 1, 2).copy()).transpose(0, 2, 3, 1)
-    strided = xp.asarray(np.repeat(grid, 2, axis=2))[:, :, ::2]
+    V, backward = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(grid))
+    expected = V, *backward(gpu.asarray(dV))
+    turned = [gpu.asarray(x.transpose(2, 1, 3, 0).copy()).transpose(3, 1, 0, 2) for x in (U, dV)]
+    planar = gpu.asarray(grid.transpose(0, 3, 1, 2).copy()).transpose(0, 2, 3, 1)
+    strided = gpu.asarray(np.repeat(grid, 2, axis=2))[:, :, ::2]
     for g in (planar, strided):
         V_, backward_ = stn_np.grid_sample(turned[0], g)
         for ours, theirs in zip((V_, *backward_(turned[1])), expected, strict=True):
@@ -111,23 +106,23 @@ def test_any_memory_order(
 
 
 def test_coordinates_in_float64_for_images_in_float32(
-    xp: ModuleType, rng: np.random.Generator
+    gpu: ModuleType, rng: np.random.Generator
 ) -> None:
     U, grid, dV = case(rng, "2-D", np.float32)
-    wide = [xp.asarray(x) for x in (U.astype(np.float64), grid.astype(np.float64))]
-    V, backward = stn_np.grid_sample(xp.asarray(U), wide[1])
+    wide = [gpu.asarray(x) for x in (U.astype(np.float64), grid.astype(np.float64))]
+    V, backward = stn_np.grid_sample(gpu.asarray(U), wide[1])
     V_wide, backward_wide = stn_np.grid_sample(*wide)
-    dU, dgrid = backward(xp.asarray(dV))
+    dU, dgrid = backward(gpu.asarray(dV))
     assert (V.dtype, dU.dtype, dgrid.dtype) == (np.float32, np.float32, np.float64)
     np.testing.assert_array_equal(to_numpy(V), to_numpy(V_wide).astype(np.float32))
-    _, dgrid_wide = backward_wide(xp.asarray(dV.astype(np.float64)))
+    _, dgrid_wide = backward_wide(gpu.asarray(dV.astype(np.float64)))
     np.testing.assert_array_equal(to_numpy(dgrid), to_numpy(dgrid_wide))
 
 
-def test_more_images_than_65535(xp: ModuleType, rng: np.random.Generator) -> None:
+def test_more_images_than_65535(gpu: ModuleType, rng: np.random.Generator) -> None:
     N = 70_001
-    U = xp.asarray(rng.normal(size=(N, 1, 1, 2)).astype(np.float32))
-    theta = xp.asarray(np.tile(np.float32([[-1, 0, 0], [0, 1, 0]]), (N, 1, 1)))  # a mirror
+    U = gpu.asarray(rng.normal(size=(N, 1, 1, 2)).astype(np.float32))
+    theta = gpu.asarray(np.tile(np.float32([[-1, 0, 0], [0, 1, 0]]), (N, 1, 1)))  # a mirror
     V, backward = stn_np.affine_sample(U, theta, (1, 2))
     np.testing.assert_array_equal(to_numpy(V), to_numpy(U)[..., ::-1])
     dU, _ = backward(V)
@@ -138,12 +133,41 @@ def test_more_images_than_65535(xp: ModuleType, rng: np.random.Generator) -> Non
     np.testing.assert_array_equal(to_numpy(backward(V)[0]), to_numpy(U))
 
 
-def test_images_of_more_than_2_31_pixels(xp: ModuleType) -> None:
+def test_images_of_more_than_2_31_pixels(gpu: ModuleType) -> None:
     """With 32-bit arithmetic the last pixel's number would be negative."""
     side = 46_342
-    U = xp.zeros((1, 1, side, side), np.float16)  # memory that nobody touches takes none
+    U = gpu.zeros((1, 1, side, side), np.float16)  # memory that nobody touches takes none
     for i, j, value in ((-1, -1, 1), (-1, 0, 2), (0, -1, 3)):
         U[0, 0, i, j] = value
-    grid = xp.asarray(np.float32([[[[1, 1], [-1, 1], [1, -1], [-1, -1]]]]))
+    grid = gpu.asarray(np.float32([[[[1, 1], [-1, 1], [1, -1], [-1, -1]]]]))
     V, _ = stn_np.grid_sample(U, grid, needs_dU=False, needs_dgrid=False)
     np.testing.assert_array_equal(to_numpy(V).ravel(), [1, 2, 3, 0])
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])  # without a grid, and through one
+@pytest.mark.parametrize("method", ["deterministic", "atomic"])
+def test_the_transformer_hands_the_method_on(
+    gpu: ModuleType,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    method: str,
+) -> None:
+    started: list[str] = []
+    launch = gpu_sampling.launch
+
+    def noted(file: str, function: str, *rest: Any) -> None:
+        started.append(function)
+        launch(file, function, *rest)
+
+    monkeypatch.setattr(gpu_sampling, "launch", noted)
+    localisation = layers.Sequential(
+        flatten=layers.Flatten(), regression=layers.Linear(12, 6, rng=rng, dtype=np.float64)
+    ).to("gpu")
+    transformer = stn_np.SpatialTransformer(
+        localisation, transforms.Affine(), mode=mode, dU_method=method
+    )
+    V, backward = transformer(gpu.asarray(rng.normal(size=(2, 1, 3, 4))))
+    backward(V)
+    assert any("atomic" in function for function in started) == (method == "atomic")
+    assert any(function == "gather" for function in started) == (method == "deterministic")

@@ -41,7 +41,8 @@ class Warp:
         """Images (N, C, H, W) to distorted ones (N, C, H', W'), each in its own way."""
         xp, (N, C, H, W) = array_module(images=images), images.shape
         out_size = self.out_size((H, W))
-        theta = to_device_of(self.random_theta(N, rng, (H, W)), images)
+        theta = self.random_theta(N, rng, (H, W))
+        theta = to_device_of(theta.astype(np.promote_types(theta.dtype, images.dtype)), images)
         V: Array = xp.empty((N, C, *out_size), images.dtype)
         for start in range(0, N, BLOCK):
             block = slice(start, start + BLOCK)

@@ -38,6 +38,8 @@ def check_index(index: Any, assigned: Any = None) -> Any:
             check_device(i._memory.device_id)
             if i.dtype.kind == "b" and not (assigned is not None and np.ndim(_peek(assigned)) == 0):
                 synchronise("index by a mask")
+            if graphs.recording is not None:
+                graphs.recording.uses([i._memory])
             return i._a
         if isinstance(i, bool | np.bool_) or not (
             i is None or i is Ellipsis or isinstance(i, int | np.integer | slice)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpu.stand_in import graphs
-from gpu.stand_in.errors import Synchronised, not_while_capturing
+from gpu.stand_in.errors import Synchronised
 
 #: "float() at stn_np/training/loop.py:88" for each. Tests read its length and clear it.
 synchronisations: list[str] = []
@@ -20,8 +20,7 @@ _forbidden = False
 def synchronise(what: str) -> None:
     """The host waits here; `what` made it."""
     global _forbidden
-    if graphs.recording is not None:
-        raise not_while_capturing(what)
+    graphs.refuse_in_capture(what)
     place = f"{what} at {_caller()}"
     synchronisations.append(place)
     if _forbidden:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from gpu.stand_in import graphs
 from gpu.stand_in.calls import call, is_array, new
-from gpu.stand_in.errors import not_while_capturing
 from gpu.stand_in.memory import Memory
 from gpu.stand_in.ndarray import ndarray
 
@@ -29,8 +28,7 @@ def array(
         if not copy and wanted == obj.dtype and kept and obj.ndim >= ndmin:
             return obj
         return call(lambda a: np.array(a, dtype, order=order, ndmin=ndmin), obj, keep_order=True)
-    if graphs.recording is not None:
-        raise not_while_capturing("array() of values on the host: a replay would not see new ones")
+    graphs.refuse_in_capture("array() of values on the host: a replay would not see new ones")
     if _holds_arrays(obj):
         raise TypeError("array() of a list of CuPy arrays is not in the stand-in: use stack()")
     a = np.array(obj, dtype, order=order, ndmin=ndmin)  # type: ignore[call-overload]

@@ -25,6 +25,7 @@ class Recording:
         self.stream = stream
         self.operations: list[Callable[[], object]] = []
         self.loans: dict[int, Loan] = {}
+        self.failed = False
         self._before: list[tuple[np.ndarray, np.ndarray]] = []
 
     def will_write(self, arrays: Iterable[np.ndarray]) -> None:
@@ -48,6 +49,13 @@ class Recording:
         self._before.clear()
 
 
+def refuse_in_capture(what: str) -> None:
+    """If a stream captures, `what` is an error, and nothing comes of the capture."""
+    if recording is not None:
+        recording.failed = True
+        raise not_while_capturing(what)
+
+
 def poison(x: np.ndarray) -> np.ndarray:
     """NaN, or a large integer, into memory that nobody has written yet."""
     if x.dtype.kind in "fc":
@@ -65,14 +73,13 @@ class Graph:
 
     def launch(self, stream: Stream | None = None) -> None:
         """Runs all operations again, on what now lies in the same memory."""
-        if recording is not None:
-            raise not_while_capturing("Graph.launch")
+        refuse_in_capture("Graph.launch")
         lost = sum(loan.is_lost() for loan in self._recorded.loans.values())
         if lost:
             raise RuntimeError(
-                f"{lost} arrays of the captured operations were given back to the default memory "
-                "pool, which may have lent their memory to others: keep them, or capture with a "
-                "MemoryPool of its own"
+                f"{lost} arrays of the captured operations were given back to a memory "
+                "pool that may have lent their memory to others: keep them, or capture with a "
+                "MemoryPool of its own, and keep that"
             )
         with np.errstate(all="ignore"):
             for operation in self._recorded.operations:
@@ -125,7 +132,7 @@ class Stream:
     def begin_capture(self, mode: int | None = None) -> None:
         global recording
         if self.is_null:
-            raise not_while_capturing("the default stream cannot be captured")
+            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported: the default stream")
         if recording is not None:
             raise CUDARuntimeError(901, "cudaErrorIllegalState: a capture is under way")
         recording = Recording(self)
@@ -136,6 +143,12 @@ class Stream:
             raise CUDARuntimeError(901, "cudaErrorIllegalState: this stream captures nothing")
         recorded, recording = recording, None
         recorded.undo()
+        if recorded.failed:
+            raise CUDARuntimeError(
+                901,
+                "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error "
+                "during capture",
+            )
         return Graph(recorded)
 
 

@@ -98,8 +98,9 @@ class Loan:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = weakref.ref(memory)
-        # Of a private pool nothing goes to anybody else as long as the pool is the graph's own.
-        self._private = memory.pool is not _default_pool
+        # What goes back to a private pool goes to nobody else, as long as the graph's owner keeps
+        # the pool. The default one lends it to whoever comes next.
+        self._pool = weakref.ref(memory.pool) if memory.pool is not _default_pool else lambda: None
 
     def is_lost(self) -> bool:
-        return self._memory() is None and not self._private
+        return self._memory() is None and self._pool() is None

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from gpu.stand_in import graphs
-from gpu.stand_in.calls import call, check_index, check_operand, method, reduction
+from gpu.stand_in.calls import call, call_ufunc, check_index, method, reduction
 from gpu.stand_in.counting import synchronise
-from gpu.stand_in.devices import Device, check_device
+from gpu.stand_in.devices import Device
 from gpu.stand_in.memory import Memory
 from gpu.stand_in.operators import give_operators
 
@@ -159,8 +159,7 @@ class ndarray:
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         if (values.shape, values.dtype) != (self.shape, self.dtype):
             raise ValueError(f"expected values like {self.shape} {self.dtype}")
-        if graphs.recording is not None:
-            raise graphs.not_while_capturing("set()")
+        graphs.refuse_in_capture("set()")
         self._a[...] = values
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
@@ -182,13 +181,7 @@ class ndarray:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         plain = check_index(index, assigned=value)
-        value = check_operand(value)
-        if graphs.recording is not None:
-            graphs.recording.will_write([self._a])
-            graphs.recording.operations.append(lambda: self._a.__setitem__(plain, value))
-        check_device(self._memory.device_id)
-        with np.errstate(all="ignore"):
-            self._a[plain] = value
+        call_ufunc(lambda a, b, out: out.__setitem__(plain, b), self, value, out=self)
 
     def __copy__(self) -> ndarray:
         return self.copy()
@@ -234,7 +227,7 @@ class ndarray:
         if self.dtype not in ("f4", "f8", "f2", "i4", "u4", "u8"):
             raise TypeError(f"scatter_add is not supported for {self.dtype}")
         plain = check_index(index, assigned=values)
-        call(lambda a, b, out: np.add.at(out, plain, b), self, values, out=self)
+        call_ufunc(lambda a, b, out: np.add.at(out, plain, b), self, values, out=self)
 
     # The rest is NumPy's, by the parameters that CuPy's methods have
     swapaxes = method("swapaxes", "axis1 axis2")

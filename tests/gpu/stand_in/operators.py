@@ -20,9 +20,15 @@ _BINARY = {
     "lshift": np.left_shift,
     "rshift": np.right_shift,
 }
-_COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
-_LONG = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
-_LONG |= {"eq": "equal", "ne": "not_equal"}
+_COMPARISONS = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+_UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.abs, "invert": np.invert}
 
 
 def give_operators(cls: type) -> None:
@@ -32,10 +38,8 @@ def give_operators(cls: type) -> None:
         setattr(cls, f"__r{name}__", lambda x, y, f=f: call_ufunc(f, y, x))
         if name != "matmul":
             setattr(cls, f"__i{name}__", lambda x, y, f=f: call_ufunc(f, x, y, out=x))
-    for name in _COMPARISONS:
-        f = getattr(np, _LONG[name])
+    for name, f in _COMPARISONS.items():
         setattr(cls, f"__{name}__", lambda x, y, f=f: call_ufunc(f, x, y))
-    unary = {"neg": np.negative, "pos": np.positive, "abs": np.abs, "invert": np.invert}
-    for name, f in unary.items():
+    for name, f in _UNARY.items():
         setattr(cls, f"__{name}__", lambda x, f=f: call_ufunc(f, x))
     cls.__divmod__ = lambda x, y: call_ufunc(np.divmod, x, y)  # type: ignore[attr-defined]
