@@ -137,7 +137,7 @@ def _check(argument: Argument) -> None:
 
 def _scalar(value: int | float) -> np.generic:
     """A number as a kernel takes it."""
-    return np.int64(value) if isinstance(value, int) else np.float64(value)
+    return np.int64(value) if isinstance(value, int | np.integer) else np.float64(value)
 
 
 @cache

@@ -115,11 +115,25 @@ template <Mode MODE, typename X> __device__ X k_slope(X d) {
 
 // ------------------------------------------------------------------ all of it together
 
+template <typename X> struct Tap {
+    int64 offset;  // of the pixel along this axis in memory, or OUTSIDE
+    X weight;      // k(x - m)
+    X slope;       // k'(x - m)
+};
+
 template <typename X, Mode MODE> struct Taps {
-    int64 offset[MODE];  // of each pixel along this axis in memory, or OUTSIDE
-    X weight[MODE];      // k(x - m)
-    X slope[MODE];       // k'(x - m)
-    X x_slope;           // d(place where it is read)/d(pixel coordinate)
+    Tap<X> tap[MODE];
+    X x_slope;  // d(place where it is read)/d(pixel coordinate)
+
+    // Number j, also where the compiler does not know j: registers have no index.
+    __device__ __forceinline__ Tap<X> operator[](int j) const {
+        Tap<X> chosen = tap[0];
+#pragma unroll
+        for (int i = 1; i < MODE; ++i) {
+            if (i == j) chosen = tap[i];
+        }
+        return chosen;
+    }
 };
 
 // From a pixel coordinate, not yet clipped, to what is read there.
@@ -137,9 +151,8 @@ __device__ Taps<X, MODE> weigh(X x, int64 size, int64 stride) {
 #pragma unroll
     for (int j = 0; j < MODE; ++j) {
         const int64 m = pixel_at<MODE, PADDING>(int64(first) + j, size, ALIGN_CORNERS);
-        taps.offset[j] = m == OUTSIDE ? OUTSIDE : m * stride;
-        taps.weight[j] = k<MODE>(x - first - j);
-        taps.slope[j] = k_slope<MODE>(x - first - j);
+        const X d = x - first - j;
+        taps.tap[j] = {m == OUTSIDE ? OUTSIDE : m * stride, k<MODE>(d), k_slope<MODE>(d)};
     }
     return taps;
 }

@@ -2,6 +2,10 @@
 // (eqs (6) and (7)). Axes are numbered as grids are: 0 is x, 1 is y, 2 is z.
 #include "axis.cuh"
 
+// How many of an axis's pixels are read at a time: of the 64 of a cubic kernel in three dimensions
+// not all, for that is more than there are registers.
+template <Mode MODE, int AXIS> constexpr int TAPS_AT_ONCE = MODE == CUBIC && AXIS == 2 ? 1 : MODE;
+
 // How many channels a thread has under way: enough to wait for many reads at a time where each is
 // of few pixels, and no more than there are registers for.
 template <Mode MODE, int DIM>
@@ -120,11 +124,10 @@ __device__ __forceinline__ A read(
         return pixel(U, offset, outside);
     } else {
         A sum = 0;
-#pragma unroll
+#pragma unroll TAPS_AT_ONCE<MODE, AXIS>
         for (int j = 0; j < MODE; ++j) {
-            const Taps<X, MODE>& taps = point.axis[AXIS];
-            sum += A(taps.weight[j]) *
-                   read<AXIS - 1>(U, point, step(offset, taps.offset[j]), outside);
+            const Tap<X> tap = point.axis[AXIS][j];
+            sum += A(tap.weight) * read<AXIS - 1>(U, point, step(offset, tap.offset), outside);
         }
         return sum;
     }
@@ -146,15 +149,15 @@ __device__ __forceinline__ Slopes<A, AXIS + 1> read_slopes(
     if constexpr (AXIS < 0) {
         sum.value = pixel(U, offset, outside);
     } else {
-#pragma unroll
+#pragma unroll TAPS_AT_ONCE<MODE, AXIS>
         for (int j = 0; j < MODE; ++j) {
-            const Taps<X, MODE>& taps = point.axis[AXIS];
+            const Tap<X> tap = point.axis[AXIS][j];
             const auto inner =
-                read_slopes<AXIS - 1>(U, point, step(offset, taps.offset[j]), outside);
-            sum.value += A(taps.weight[j]) * inner.value;
-            sum.along[AXIS] += A(taps.slope[j]) * inner.value;
+                read_slopes<AXIS - 1>(U, point, step(offset, tap.offset), outside);
+            sum.value += A(tap.weight) * inner.value;
+            sum.along[AXIS] += A(tap.slope) * inner.value;
             for (int other = 0; other < AXIS; ++other) {
-                sum.along[other] += A(taps.weight[j]) * inner.along[other];
+                sum.along[other] += A(tap.weight) * inner.along[other];
             }
         }
     }
@@ -163,20 +166,19 @@ __device__ __forceinline__ Slopes<A, AXIS + 1> read_slopes(
 
 // ------------------------------------------------------------------ eq. (6)
 
-// The transpose of eq. (3): give(offset, weight, tap) for each pixel that the point reads.
+// The transpose of eq. (3): give(offset, weight, number of the tap) for each pixel that the point reads.
 template <int AXIS, typename A, typename X, int DIM, Mode MODE, typename Give>
 __device__ __forceinline__ void spread(
-    const Point<X, DIM, MODE>& point, int64 offset, A weight, int tap, const Give& give
+    const Point<X, DIM, MODE>& point, int64 offset, A weight, int number, const Give& give
 ) {
     if constexpr (AXIS < 0) {
-        if (offset != OUTSIDE) give(offset, weight, tap);
+        if (offset != OUTSIDE) give(offset, weight, number);
     } else {
-#pragma unroll
+#pragma unroll TAPS_AT_ONCE<MODE, AXIS>
         for (int j = 0; j < MODE; ++j) {
-            const Taps<X, MODE>& taps = point.axis[AXIS];
+            const Tap<X> tap = point.axis[AXIS][j];
             spread<AXIS - 1>(
-                point, step(offset, taps.offset[j]), weight * A(taps.weight[j]), tap * MODE + j,
-                give
+                point, step(offset, tap.offset), weight * A(tap.weight), number * MODE + j, give
             );
         }
     }
