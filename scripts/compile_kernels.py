@@ -57,10 +57,11 @@ def main() -> None:
     """Compile, complain, and write the record if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true", help="write docs/kernels.md")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     arguments = parser.parse_args()
     start = time.perf_counter()
     everything = sorted(set(variants()), key=repr)
-    reports, complaints = compile_all(everything, ARCHITECTURES, os.cpu_count() or 1)
+    reports, complaints = compile_all(everything, ARCHITECTURES, arguments.jobs)
     complaints += spilling(reports)
     text = kernel_record.record(reports, compiler(), kernel_record.fingerprint(everything))
     print(f"{text}\n{len(reports):,} kernels in {time.perf_counter() - start:.0f} s")

@@ -52,11 +52,6 @@ def uneven(rng: Any, shape: tuple[int, ...], dtype: Any = np.float64) -> np.ndar
     return np.asarray(rng.integers(-3, 4, shape), dtype)
 
 
-def only_on_gpu(xp: Any) -> None:
-    if xp is np:
-        pytest.skip("NumPy arrays take another way")
-
-
 def bits(*arrays: Any) -> list[bytes]:
     return [to_numpy(a).tobytes() for a in arrays]
 
@@ -110,16 +105,15 @@ def test_conv2d_of_views(xp: Any, rng: Any, stored: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(("x_shape", "w_shape"), CONVOLUTIONS)
 @pytest.mark.parametrize("places", [1, 7, 64])
 def test_conv2d_in_pieces(
-    xp: Any, rng: Any, monkeypatch: Any, x_shape: Any, w_shape: Any, places: int
+    gpu: Any, rng: Any, monkeypatch: Any, x_shape: Any, w_shape: Any, places: int
 ) -> None:
     """Of one place, of some, with and without a piece of another size at the end."""
-    only_on_gpu(xp)
     inputs = conv_inputs(rng, x_shape, w_shape)
-    whole = convolved(xp, *inputs)
+    whole = convolved(gpu, *inputs)
     lines = int(np.prod(w_shape[1:]))
     monkeypatch.setattr(convolution_on_gpu, "PIECE", places * lines * 8 + 7)
     started = launches(monkeypatch, convolution_on_gpu)
-    for got, want in zip(convolved(xp, *inputs), whole, strict=True):
+    for got, want in zip(convolved(gpu, *inputs), whole, strict=True):
         assert_close(got, want, 1e-13)
     pieces = -(-inputs[3][:, 0].size // places)
     unfolded = 1 if pieces == 1 else 2 * pieces  # what does not fit is not kept
@@ -127,12 +121,11 @@ def test_conv2d_in_pieces(
     assert [function for _, function, _ in started].count("fold") == pieces
 
 
-def test_a_piece_is_at_least_one_place(xp: Any, rng: Any, monkeypatch: Any) -> None:
-    only_on_gpu(xp)
+def test_a_piece_is_at_least_one_place(gpu: Any, rng: Any, monkeypatch: Any) -> None:
     inputs = conv_inputs(rng, *CONVOLUTIONS[0])
-    whole = convolved(xp, *inputs)
+    whole = convolved(gpu, *inputs)
     monkeypatch.setattr(convolution_on_gpu, "PIECE", 1)
-    for got, want in zip(convolved(xp, *inputs), whole, strict=True):
+    for got, want in zip(convolved(gpu, *inputs), whole, strict=True):
         assert_close(got, want, 1e-13)
 
 
@@ -143,9 +136,8 @@ def test_conv2d_gives_the_same_bits_again(xp: Any, rng: Any, monkeypatch: Any, p
     assert bits(*convolved(xp, *inputs)) == bits(*convolved(xp, *inputs))
 
 
-def test_conv2d_without_dx_folds_nothing(xp: Any, rng: Any, monkeypatch: Any) -> None:
-    only_on_gpu(xp)
-    x, w, b, dy = map(xp.asarray, conv_inputs(rng, *CONVOLUTIONS[0]))
+def test_conv2d_without_dx_folds_nothing(gpu: Any, rng: Any, monkeypatch: Any) -> None:
+    x, w, b, dy = map(gpu.asarray, conv_inputs(rng, *CONVOLUTIONS[0]))
     started = launches(monkeypatch, convolution_on_gpu)
     _, backward = layers.conv2d(x, w, b, needs_dx=False)
     assert backward(dy)[0] is None
@@ -279,14 +271,13 @@ def test_max_pooling_of_nan(xp: Any, rng: Any, place: int) -> None:
     assert np.isin(dx, (0.0, 1.0)).all()
 
 
-def test_a_nan_in_a_window_that_sticks_out_gets_the_gradient(xp: Any) -> None:
-    only_on_gpu(xp)
+def test_a_nan_in_a_window_that_sticks_out_gets_the_gradient(gpu: Any) -> None:
     for k in (2, 3):  # 2 has a kernel of its own
         x = np.zeros((1, 1, k + 1, k + 1))
         x[0, 0, k, k] = np.nan
-        y, backward = layers.max_pool2d(xp.asarray(x), k, ceil_mode=True)
+        y, backward = layers.max_pool2d(gpu.asarray(x), k, ceil_mode=True)
         assert np.isnan(to_numpy(y[0, 0, 1, 1]))
-        assert_equal(backward(xp.ones(y.shape))[0, 0, k, k], 1.0)
+        assert_equal(backward(gpu.ones(y.shape))[0, 0, k, k], 1.0)
 
 
 def test_average_pooling_of_nan(xp: Any, rng: Any) -> None:
@@ -308,15 +299,16 @@ def test_pooling_in_half_precision(xp: Any, rng: Any, pool: Any, k: int, s: int)
         assert_close(got.astype(np.float64), want, 2e-3)
 
 
-def test_half_precision_is_summed_up_in_single(xp: Any) -> None:
+def test_half_precision_is_summed_up_in_single(gpu: Any) -> None:
     """In half precision 2048 + 1 is 2048."""
-    only_on_gpu(xp)
-    x = xp.ones((1, 1, 64, 64), np.float16)
+    x = gpu.ones((1, 1, 64, 64), np.float16)
     y, _ = layers.avg_pool2d(x, 64)
     assert_equal(y, [[[[1]]]])
-    _, backward = layers.avg_pool2d(xp.zeros((1, 1, 127, 127), np.float16), 64, 1)
+    _, backward = layers.avg_pool2d(gpu.zeros((1, 1, 127, 127), np.float16), 64, 1)
     assert_close(backward(x)[0, 0, 63, 63].astype(np.float64), 1.0, 1e-3)
-    _, backward = layers.conv2d(xp.zeros((1, 1, 127, 127), np.float16), x, xp.zeros(1, np.float16))
+    _, backward = layers.conv2d(
+        gpu.zeros((1, 1, 127, 127), np.float16), x, gpu.zeros(1, np.float16)
+    )
     assert_equal(backward(x)[0][0, 0, 63, 63], 4096)  # all pixels of the kernel met this one
 
 
@@ -346,19 +338,18 @@ def launches(monkeypatch: Any, module: Any) -> list[tuple[str, str, tuple[Any, .
     return started
 
 
-def test_variants_are_what_is_launched(xp: Any, rng: Any, monkeypatch: Any) -> None:
+def test_variants_are_what_is_launched(gpu: Any, rng: Any, monkeypatch: Any) -> None:
     """Everything that runs is compiled beforehand in CI, and nothing that never does."""
-    only_on_gpu(xp)
     modules = (convolution_on_gpu, pooling_on_gpu)
     convolutions, poolings = (launches(monkeypatch, module) for module in modules)
     for dtype in (np.float16, np.float32, np.float64):
         for piece in (2**28, 1):
             monkeypatch.setattr(convolution_on_gpu, "PIECE", piece)
-            convolved(xp, *conv_inputs(rng, (1, 1, 2, 2), (1, 1, 1, 2), dtype))
+            convolved(gpu, *conv_inputs(rng, (1, 1, 2, 2), (1, 1, 1, 2), dtype))
         for pool in POOLINGS:
             for k, s in ((2, 2), (16, 16), (16, 1), (17, 17), (17, 1)):
                 x, dy = (uneven(rng, (1, 1, k + 1, 2), dtype) for _ in range(2))
-                pooled(xp, pool, x, dy, k, s)
+                pooled(gpu, pool, x, dy, k, s)
     assert {*convolutions, *poolings} == set(on_gpu.variants())
 
 
@@ -379,13 +370,12 @@ def test_threads_run_in_any_order_and_nobody_waits(stand_in: Any, rng: Any) -> N
         assert everything() == forwards
 
 
-def test_feature_maps_lie_with_the_batch_innermost(xp: Any, rng: Any) -> None:
-    only_on_gpu(xp)
-    x, w, b, dy = map(xp.asarray, conv_inputs(rng, *CONVOLUTIONS[0]))
+def test_feature_maps_lie_with_the_batch_innermost(gpu: Any, rng: Any) -> None:
+    x, w, b, dy = map(gpu.asarray, conv_inputs(rng, *CONVOLUTIONS[0]))
     y, backward = layers.conv2d(x, w, b)
     results = [y, backward(dy)[0]]
     for pool in POOLINGS:
-        results += pooled(xp, pool, x, x, 2, 2)
+        results += pooled(gpu, pool, x, x, 2, 2)
     for a in results:
         assert a.transpose(1, 2, 3, 0).flags.c_contiguous
 
