@@ -16,11 +16,11 @@ import numpy as np
 from stn_np.backend import import_cupy, is_gpu_error
 from stn_np.checks import check_choice
 
-#: For the command line; "auto" is the GPU where one can be used.
-CHOICES = ("auto", "cpu", "gpu")
-
-#: In programs, as in PyTorch; "cuda" is another name for the GPU.
+#: In programs; "cuda" is another name for the GPU, PyTorch's.
 NAMES = ("cpu", "gpu", "cuda")
+
+#: For the command line; "auto" is the GPU where one can be used.
+CHOICES = ("auto", *NAMES)
 
 #: The oldest CuPy that this library is made for.
 LEAST_CUPY = 14
@@ -35,7 +35,7 @@ def choose_device(name: str) -> tuple[str, str]:
 
     Parameters
     ----------
-    name : {"auto", "cpu", "gpu"}
+    name : {"auto", "cpu", "gpu", "cuda"}
         "auto": the GPU if one can be used, else the CPU.
 
     Returns
@@ -58,7 +58,7 @@ def choose_device(name: str) -> tuple[str, str]:
     try:
         find_cupy()
     except DeviceError as error:
-        if name == "gpu":
+        if name != "auto":
             raise
         return "cpu", f"--device auto: running on the CPU, since {error}"
     return "gpu", ""

@@ -6,6 +6,8 @@ array is a crash at best. So each array comes as an `Argument` that says what it
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import re
 import sys
 from collections.abc import Sequence
@@ -143,5 +145,23 @@ def _scalar(value: int | float) -> np.generic:
 @cache
 def _compiled(cupy: Any, device: int, file: str, name: str) -> Any:
     """A kernel compiled for a GPU: another one may need other code."""
-    module = cupy.RawModule(code=source(file), options=("-std=c++17",), name_expressions=(name,))
+    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=(name,))
     return module.get_function(name)
+
+
+@cache
+def cublas() -> Any:
+    """CuPy's copy of cuBLAS, found through the module that is linked to it; None if it is not."""
+    try:
+        library = ctypes.CDLL(importlib.import_module("cupy_backends.cuda.libs.cublas").__file__)
+        set_stream, set_workspace = library.cublasSetStream_v2, library.cublasSetWorkspace_v2
+        multiply = library.cublasGemmEx_64
+    except (ImportError, OSError, AttributeError):  # on Windows names are not looked up further
+        return None
+    i, i64, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+    set_stream.argtypes = [pointer, pointer]
+    set_workspace.argtypes = [pointer, pointer, ctypes.c_size_t]
+    a_matrix = pointer, i, i64  # where, of which dtype, and from line to line
+    shapes = pointer, i, i, i64, i64, i64
+    multiply.argtypes = [*shapes, pointer, *a_matrix, *a_matrix, pointer, *a_matrix, i, i]
+    return library

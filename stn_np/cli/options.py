@@ -185,7 +185,7 @@ def _add_device(parser: argparse._ActionsContainer) -> None:
         "--device",
         choices=CHOICES,
         default="auto",
-        metavar="|".join(CHOICES),
+        metavar="auto|cpu|gpu",
         help="where to compute; auto: on the GPU if one can be used, else on the CPU, with a line "
         "that says why (default: auto)",
     )

@@ -19,6 +19,7 @@ from stn_np.backend import Array
 from stn_np.checks import check_gradient
 from stn_np.launcher import Argument, launch
 from stn_np.layers.memory_order import batch_first, channels_outermost
+from stn_np.matrix_product import matmul
 
 FILE = "layers/cuda/convolution.cu"
 
@@ -41,7 +42,7 @@ def conv2d(
     y = xp.empty((F, sizes.places), dtype)
     for piece in pieces:
         columns = unfold(xp, x, sizes, piece)
-        xp.matmul(w, columns, out=y[:, piece])
+        matmul(w, columns, out=y[:, piece])
     y += bias[:, None]
     images = batch_first(y.reshape(F, *sizes.out, N))
     kept = columns if len(pieces) == 1 else None
@@ -54,17 +55,17 @@ def conv2d(
 
     def dw_of(dy: Array) -> Array:
         if kept is not None:
-            return dy @ kept.T
+            return matmul(dy, kept.T)
         dw = xp.zeros((F, sizes.lines), dtype)
         for piece in pieces:
-            dw += dy[:, piece] @ unfold(xp, x, sizes, piece).T
+            dw += matmul(dy[:, piece], unfold(xp, x, sizes, piece).T)
         return dw  # type: ignore[no-any-return]
 
     def dx_of(dy: Array) -> Array:
         whole = len(pieces) == 1
         dx = (xp.empty if whole else xp.zeros)((C, H, W, N), dtype)
         for piece in pieces:
-            fold(w.T @ dy[:, piece], sizes, piece, whole=whole, out=dx)
+            fold(matmul(w.T, dy[:, piece]), sizes, piece, whole=whole, out=dx)
         return batch_first(dx)
 
     return images, backward

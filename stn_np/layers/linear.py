@@ -11,6 +11,7 @@ from stn_np.backend import Array, OptionalBackward, array_module
 from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
 from stn_np.layers.initial import he_normal
 from stn_np.layers.module import Module, Parameter
+from stn_np.matrix_product import matmul
 
 LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 
@@ -52,13 +53,13 @@ def linear(
         raise ValueError(f"x: expected {weight.shape[1]} features (as weight), got {x.shape[1]}")
     check_array("bias", bias, (weight.shape[0],))
     check_same_dtype(x=x, weight=weight, bias=bias)
-    y = x @ weight.T + bias
+    y = matmul(x, weight.T) + bias
 
     def backward(dy: Array) -> tuple[Array | None, Array, Array]:
         check_gradient("dy", dy, y)
         dy = dy.astype(y.dtype, copy=False)
-        dx = dy @ weight if needs_dx else None
-        return dx, dy.T @ x, dy.sum(axis=0)
+        dx = matmul(dy, weight) if needs_dx else None
+        return dx, matmul(dy.T, x), dy.sum(axis=0)
 
     return y, backward
 

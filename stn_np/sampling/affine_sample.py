@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, place_of
+from stn_np.backend import Array, array_module, keep_for_graph, place_of
 from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_size_pair
 from stn_np.sampling.bilinear import GridSampleBackward, sample
 from stn_np.sampling.blocks import point_blocks
@@ -101,6 +101,7 @@ def affine_sample(
         raise ValueError(f"theta: expected as many maps as images ({N_U}), or one, got {N_theta}")
     N = max(N_U, N_theta) if N_U and N_theta else 0
     units = units_of_matrix(xp, place_of(theta), (H, W), out_size, align_corners)
+    keep_for_graph(units)
     rules: dict[str, Any] = {
         "padding_mode": padding_mode,
         "padding_value": float(padding_value),

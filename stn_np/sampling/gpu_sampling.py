@@ -17,6 +17,10 @@ TRANSPOSE = "sampling/cuda/transpose.cu"
 ENOUGH_THREADS = 2**20
 
 
+#: CuPy's running sum counts in 32 bits what it sums up; longer ones are made in pieces.
+LONGEST_SUM = 2**30
+
+
 class Sampling:
     """V from an image and the points of a source; and its gradients. U is read where it is."""
 
@@ -130,7 +134,13 @@ class Sampling:
             Argument("counts", counts, np.int64, (rows,)),
             *geometry,
         )
-        ends = xp.cumsum(counts) - counts
+        ends = counts.copy()
+        for begin in range(0, rows, LONGEST_SUM):
+            piece = ends[begin : begin + LONGEST_SUM]
+            if begin:
+                piece[:1] += ends[begin - 1 : begin]
+            xp.cumsum(piece, out=piece)
+        ends -= counts
         lists = (
             Argument("ends", ends, np.int64, (rows,)),
             Argument("keys", keys, np.int64, (n * source.taps,)),

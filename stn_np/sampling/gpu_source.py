@@ -46,14 +46,14 @@ def from_grid(U_shape: tuple[int, ...], grid: Array, rules: dict[str, Any]) -> S
     grid = grid.astype(dtype, copy=False)
     if not _one_step(grid):
         grid = xp.ascontiguousarray(grid)
-    step_n, *_, step_p, step_axis = (s // grid.itemsize for s in grid.strides)
+    step_n, *_, step_axis = (s // grid.itemsize for s in grid.strides)
     mode = rules["mode"]
     return Source(
         prefix="",
         file=SAMPLER,
         points=Argument("grid", grid, dtype, grid.shape, strided=True),
         size=(*(1,) * (3 - n), *size, prod(out_size)),
-        steps=(step_n if N_grid == N else 0, step_p, step_axis),
+        steps=(step_n if N_grid == N else 0, _axes(grid)[-1][1] // grid.itemsize, step_axis),
         rules=(n, MODES[mode], PADDINGS[rules["padding_mode"]], rules["align_corners"]),
         taps=TAPS[mode] ** n,
         N=N,
@@ -63,8 +63,13 @@ def from_grid(U_shape: tuple[int, ...], grid: Array, rules: dict[str, Any]) -> S
 
 def _one_step(grid: Array) -> bool:
     """Whether all points of a grid are equally far from each other in memory."""
-    axes = list(zip(grid.shape[1:-1], grid.strides[1:-1], strict=True))
-    return all(stride == below * length for (_, stride), (length, below) in pairwise(axes))
+    return all(stride == below * length for (_, stride), (length, below) in pairwise(_axes(grid)))
+
+
+def _axes(grid: Array) -> list[tuple[int, int]]:
+    """Length and stride of each axis of points; of those of length 1 any stride may be said."""
+    axes = zip(grid.shape[1:-1], grid.strides[1:-1], strict=True)
+    return [(length, stride) for length, stride in axes if length > 1] or [(1, 0)]
 
 
 def from_matrices(

@@ -70,8 +70,9 @@ def grid_sample(
         (see `stn_np.sampling.Linearised`), which is not the derivative of V but sees further; with
         mode "bilinear" only.
     dU_method : {"deterministic", "atomic"}
-        How a GPU sums up what several points give to one pixel: in a fixed order, the same bits in
-        every run; or as it comes. NumPy has a fixed order only.
+        How a GPU sums up what several points give to one pixel, for the modes with a name: in a
+        fixed order, the same bits in every run; or as it comes, which is what it does for a
+        `Kernel` anyway. NumPy has a fixed order only.
     needs_dU, needs_dgrid : bool
         False: that gradient is not computed, and backward returns None in its place.
 

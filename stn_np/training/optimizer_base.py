@@ -113,7 +113,15 @@ class Optimizer:
         -------
         dict of float to tuple of float
             For each rate factor the numbers that `update` needs.
+
+        Raises
+        ------
+        ValueError
+            If a parameter on the GPU was given another array, as `Module.to` does. Looked at here,
+            since a graph that is replayed would go on with the old one.
         """
+        for flat in self._flat:
+            flat.check()
         self.n_steps += 1
         return {factor: self._coefficients(lr * factor) for factor in self.factors}
 
@@ -140,7 +148,6 @@ class Optimizer:
     def _parts(self) -> Iterator[Part]:
         """What is updated at once: each parameter by itself, or on a GPU all of one factor."""
         for flat in self._flat:
-            flat.check()
             yield from flat.parts
         if not self._flat:
             for name, p in self._named:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair, check_sizes
+from stn_np.matrix_product import matmul
 from stn_np.transforms.groups import MatrixGroup
 from stn_np.transforms.target_grid import grid_beside
 
@@ -66,15 +67,15 @@ def affine_grid(
 
     # s_i = theta (x_t, y_t, 1)^T for all pixels and all images in one product.    eq. (1)
     with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
-        s = theta.reshape(N * n, n + 1).astype(dtype, copy=False) @ G
+        s = matmul(theta.reshape(N * n, n + 1).astype(dtype, copy=False), G)
     grid = xp.moveaxis(s.reshape(N, n, *shape), 1, -1)
 
     @np.errstate(over="ignore", invalid="ignore")
     def backward(dgrid: Array) -> Array:
         check_gradient("dgrid", dgrid, grid)
         ds = xp.moveaxis(dgrid, -1, 1).reshape(N * n, G.shape[1])
-        dtheta = ds.astype(dtype, copy=False) @ G.T
-        return dtheta.reshape(N, n, n + 1).astype(theta.dtype, copy=False)  # type: ignore[no-any-return]
+        dtheta = matmul(ds.astype(dtype, copy=False), G.T)
+        return dtheta.reshape(N, n, n + 1).astype(theta.dtype, copy=False)
 
     return grid, backward
 

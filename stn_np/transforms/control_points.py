@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module, place_of, to_device_of
 from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
+from stn_np.matrix_product import matmul
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid
 
@@ -78,14 +79,14 @@ class ControlPointTransform:
         M[:, :, :K] = (theta - c).reshape(N, K, 2).transpose(0, 2, 1)
         M[:, 0, K] = M[:, 1, K + 1] = 1
         with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
-            s = M.reshape(N * 2, K + 2) @ B
+            s = matmul(M.reshape(N * 2, K + 2), B)
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
         @np.errstate(over="ignore", invalid="ignore")
         def backward(dgrid: Array) -> Array:
             check_gradient("dgrid", dgrid, grid)
             ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W).astype(B.dtype, copy=False)
-            dM = (ds @ B[:K].T).reshape(N, 2, K)
+            dM = matmul(ds, B[:K].T).reshape(N, 2, K)
             dtheta = xp.empty((N, K, 2), theta.dtype)
             dtheta[:, :, 0], dtheta[:, :, 1] = dM[:, 0], dM[:, 1]
             return dtheta.reshape(N, 2 * K)  # type: ignore[no-any-return]

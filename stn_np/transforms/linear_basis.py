@@ -18,6 +18,7 @@ from stn_np.backend import (
 )
 from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
 from stn_np.layers.module import Module, Parameter
+from stn_np.matrix_product import matmul
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid
 
@@ -73,17 +74,17 @@ def linear_basis_grid(
     basis = B.reshape(K, H * W).astype(dtype, copy=False)
 
     with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
-        s = rows @ basis
+        s = matmul(rows, basis)
     grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
     @np.errstate(over="ignore", invalid="ignore")
     def backward(dgrid: Array) -> tuple[Array, Array | None]:
         check_gradient("dgrid", dgrid, grid)
         ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W).astype(dtype, copy=False)
-        dM = (ds @ basis.T).reshape(N, 2, K).astype(M.dtype, copy=False)
+        dM = matmul(ds, basis.T).reshape(N, 2, K).astype(M.dtype, copy=False)
         if not needs_dB:
             return dM, None
-        dB = rows.T @ ds  # all images share B
+        dB = matmul(rows.T, ds)  # all images share B
         return dM, dB.reshape(K, H, W).astype(B.dtype, copy=False)
 
     return grid, backward

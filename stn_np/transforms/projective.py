@@ -8,6 +8,7 @@ import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.matrix_product import matmul
 from stn_np.transforms.groups import MatrixGroup
 from stn_np.transforms.target_grid import grid_beside
 
@@ -57,7 +58,8 @@ class Projective(MatrixGroup):
 
         with np.errstate(all="ignore"):  # what is no number here is replaced below
             h = self._square(theta)
-            n, w = h[:, :2] @ G, h[:, 2] @ G
+            n = matmul(h[:, :2].reshape(2 * N, 3), G).reshape(N, 2, P)
+            w = matmul(h[:, 2], G)
             # It saves time to see that no point can be lost; but a GPU would have to be waited for.
             lost = _lost(xp, n, w) if xp is not np or _may_lose(xp, theta) else None
             s = n / w[:, None]
@@ -71,13 +73,14 @@ class Projective(MatrixGroup):
             ds = dgrid.transpose(0, 3, 1, 2).reshape(N, 2, P)
             # Quotient rule: s = n/w has dn = ds/w and dw = -n dn/w. (Not -s dn: s is the caller's.)
             dn = xp.divide(ds, w[:, None], out=xp.empty((N, 2, P), dtype), casting="same_kind")
-            dw = xp.einsum("ncp,ncp->np", dn, n)
+            dw = (dn * n).sum(axis=1)
             dw /= w
             if lost is not None:
                 xp.copyto(dn, 0, where=lost[:, None])
                 xp.copyto(dw, 0, where=lost)
             dh = xp.empty((N, 9), dtype)
-            dh[:, 0:3], dh[:, 3:6], dh[:, 6:9] = dn[:, 0] @ G.T, dn[:, 1] @ G.T, dw @ -G.T
+            dh[:, :6] = matmul(dn.reshape(2 * N, P), G.T).reshape(N, 6)
+            dh[:, 6:] = matmul(dw, -G.T)
             return dh[:, :8].astype(theta.dtype)  # type: ignore[no-any-return]
 
         return grid, backward

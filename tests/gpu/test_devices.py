@@ -159,7 +159,7 @@ def test_a_gpu_that_cannot_compute(
 
 
 def test_choosing_with_a_gpu(stand_in: ModuleType) -> None:
-    assert choose_device("auto") == choose_device("gpu") == ("gpu", "")
+    assert choose_device("auto") == choose_device("gpu") == choose_device("cuda") == ("gpu", "")
     assert choose_device("cpu") == ("cpu", "")
     assert library("gpu") is library("cuda") is stand_in.cupy
     assert library("cpu") is np

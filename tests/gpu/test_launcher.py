@@ -23,6 +23,23 @@ __global__ void scale(int64 n, const T* x, T* y, int64 shift, double add) {{
 }}
 """
 
+#: `far`: every thread does what one of 2^33 threads would.
+NUMBERS = """
+#include "{header}"
+template <int> __global__ void quotients(int64 n, const int64* i, const int64* d, int64* q) {{
+    FOR_EACH_ITEM(j, n) q[j] = quotient(i[j], d[j]);
+}}
+template <int> __global__ void far(int64, int64* taken, int64 n) {{
+    const struct {{ unsigned x; }} gridDim{{1u << 25}}, blockDim{{256}}, blockIdx{{1u << 24}},
+        threadIdx{{7}};
+    int k = 0;
+    FOR_EACH_ITEM(i, n) {{
+        if (k == 5) break;
+        taken[k++] = i;
+    }}
+}}
+"""
+
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> str:
@@ -31,6 +48,14 @@ def kernel(tmp_path: Path) -> str:
     (tmp_path / "common.cuh").write_text(f'#include "{header}"\n// once\n')
     path = tmp_path / "scale.cu"
     path.write_text(KERNEL.format(header=header))
+    return str(path)
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> str:
+    path = tmp_path / "numbers.cu"
+    header = (Path(launcher.__file__).parent / "launcher.cuh").as_posix()
+    path.write_text(NUMBERS.format(header=header))
     return str(path)
 
 
@@ -72,6 +97,22 @@ def test_a_thread_takes_several_items_where_blocks_run_out(
     arrays = (Argument("x", x, np.float64, (n,)), Argument("y", y, np.float64, (n,)))
     launch(kernel, "scale", ("float64", 2), n, *arrays, 0, 0.0)
     np.testing.assert_array_equal(to_numpy(y), 2.0 * np.arange(n))
+
+
+def test_items_beyond_32_bits(gpu: ModuleType, numbers: str) -> None:
+    taken, first, step = gpu.zeros(5, np.int64), 2**32 + 7, 2**33
+    launch(numbers, "far", (1,), 1, Argument("t", taken, np.int64, (5,)), first + 2 * step + 1)
+    assert to_numpy(taken).tolist() == [first, first + step, first + 2 * step, 0, 0]
+
+
+def test_quotients_beyond_32_bits(gpu: ModuleType, numbers: str) -> None:
+    edges = [2**k + offset for k in (0, 2, 31, 32, 33, 40, 62) for offset in (-1, 0, 1)]
+    pairs = [(i, d) for i in edges for d in edges if d]
+    n, want = len(pairs), [i // d for i, d in pairs]
+    i, d, q = (gpu.asarray(np.array(x, np.int64)) for x in (*zip(*pairs, strict=True), [0] * n))
+    arguments = (Argument(name, x, np.int64, (n,)) for name, x in (("i", i), ("d", d), ("q", q)))
+    launch(numbers, "quotients", (1,), n, *arguments)
+    assert to_numpy(q).tolist() == want
 
 
 def test_nothing_to_do_is_no_launch(gpu: ModuleType) -> None:

@@ -15,7 +15,7 @@ import pytest
 import stn_np
 from stn_np import layers, transforms
 from stn_np.backend import to_numpy
-from stn_np.sampling import PADDING_MODES, gpu_sampling
+from stn_np.sampling import PADDING_MODES, gpu_sampling, gpu_source
 
 CASES = [
     *product(("nearest", "bilinear", "bicubic"), PADDING_MODES, (True, False), ("2-D",)),
@@ -133,6 +133,17 @@ def test_more_images_than_65535(gpu: ModuleType, rng: np.random.Generator) -> No
     np.testing.assert_array_equal(to_numpy(backward(V)[0]), to_numpy(U))
 
 
+def test_a_running_sum_in_pieces(
+    gpu: ModuleType, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    U, grid = gpu.asarray(rng.random((2, 1, 7, 9))), gpu.asarray(rng.uniform(-1, 1, (2, 5, 6, 2)))
+    dV = gpu.asarray(rng.random((2, 1, 5, 6)))
+    expected, _ = stn_np.grid_sample(U, grid)[1](dV)
+    monkeypatch.setattr("stn_np.sampling.gpu_sampling.LONGEST_SUM", 50)
+    dU, _ = stn_np.grid_sample(U, grid)[1](dV)
+    np.testing.assert_array_equal(gpu.asnumpy(dU), gpu.asnumpy(expected))
+
+
 def test_images_of_more_than_2_31_pixels(gpu: ModuleType) -> None:
     """With 32-bit arithmetic the last pixel's number would be negative."""
     side = 46_342
@@ -142,6 +153,67 @@ def test_images_of_more_than_2_31_pixels(gpu: ModuleType) -> None:
     grid = gpu.asarray(np.float32([[[[1, 1], [-1, 1], [1, -1], [-1, -1]]]]))
     V, _ = stn_np.grid_sample(U, grid, needs_dU=False, needs_dgrid=False)
     np.testing.assert_array_equal(to_numpy(V).ravel(), [1, 2, 3, 0])
+
+
+@pytest.mark.parametrize("shape", [(33_000, 1, 256, 256), (1, 33_000, 256, 256)])
+@pytest.mark.parametrize("source", ["grid", "map"])
+def test_many_small_images_or_channels_of_2_31_pixels(
+    gpu: ModuleType, shape: tuple[int, ...], source: str
+) -> None:
+    U = gpu.zeros(shape, np.float16)
+    U[-1, -1, -1, -2], U[-1, -1, -1, -1] = 1, 3
+    x = 1 - 1 / 255  # halfway between the two
+    if source == "grid":
+        grid = gpu.asarray(np.float32([[[[x, 1]]]]))
+        V, backward = stn_np.grid_sample(U, grid, needs_dU=False)
+    else:
+        theta = gpu.asarray(np.float32([[[0, 0, x], [0, 0, 1]]]))
+        V, backward = stn_np.affine_sample(U, theta, (1, 1), needs_dU=False)
+    V = to_numpy(V).ravel()
+    assert V[-1] == 2 and np.count_nonzero(V) == 1
+    gradient = to_numpy(backward(gpu.ones((*shape[:2], 1, 1), np.float16))[1])
+    along_x = gradient[..., 0] if source == "grid" else gradient[:, 0, 2]
+    np.testing.assert_allclose(along_x.sum(), (3 - 1) * 255 / 2, rtol=1e-5)
+
+
+def test_keys_beyond_32_bits(gpu: ModuleType) -> None:
+    """A cubic kernel in three dimensions has 64 keys for each value of V."""
+    U = gpu.zeros((33, 2**19, 1, 1, 1), np.float16)
+    grid = gpu.zeros((1, 1, 1, 2, 3), np.float32)
+    rules = {"mode": "bicubic", "padding_mode": "zeros", "align_corners": True}
+    sampling = gpu_sampling.Sampling(U, gpu_source.from_grid(U.shape, grid, rules), 0.0)
+    dV = gpu.zeros((33, 2**19, 1, 1, 2), np.float16)
+    dV[-1, -1, 0, 0, 0], dV[-1, -1, 0, 0, 1] = 1, 2
+    dU = to_numpy(sampling.backward_image(dV, "deterministic"))
+    assert dU[-1, -1] == 3 and np.count_nonzero(dU) == 1
+
+
+@pytest.mark.parametrize("source", ["grid", "map"])
+@pytest.mark.parametrize("groups", [1, 2, 3, 5])
+def test_a_thread_takes_several_channels(
+    gpu: ModuleType,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    groups: int,
+    source: str,
+) -> None:
+    """Of 7 channels, where there are 70 points and 70 pixels: 7; 4, 3; 3, 3, 1; 2, 2, 2, 1."""
+    U, dV = rng.normal(size=(2, 7, 5, 7)), rng.normal(size=(2, 7, 7, 5))
+    theta = rng.normal(size=(2, 2, 3))
+    grid, _ = stn_np.affine_grid(theta, (7, 5))
+
+    def sample(xp: ModuleType, method: str) -> list[Any]:
+        image, rules = xp.asarray(U), {"dU_method": method}
+        if source == "grid":
+            V, backward = stn_np.grid_sample(image, xp.asarray(grid), **rules)
+        else:
+            V, backward = stn_np.affine_sample(image, xp.asarray(theta), (7, 5), **rules)
+        return [to_numpy(x) for x in (V, *backward(xp.asarray(dV)))]
+
+    monkeypatch.setattr(gpu_sampling, "ENOUGH_THREADS", 70 * groups)
+    for method in ("deterministic", "atomic"):
+        for ours, theirs in zip(sample(gpu, method), sample(np, method), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])  # without a grid, and through one
@@ -171,3 +243,11 @@ def test_the_transformer_hands_the_method_on(
     backward(V)
     assert any("atomic" in function for function in started) == (method == "atomic")
     assert any(function == "gather" for function in started) == (method == "deterministic")
+
+
+def test_points_as_a_grid_of_one_column(gpu: ModuleType, rng: np.random.Generator) -> None:
+    # Its last axis is of length 1, and its stride there is 0 although it counts as contiguous.
+    U, points = rng.random((2, 1, 7, 9)), rng.uniform(-1, 1, (2, 5, 2))
+    expected, _ = stn_np.grid_sample(U, points[:, :, None])
+    V, _ = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(points)[:, :, None])
+    np.testing.assert_allclose(gpu.asnumpy(V), expected, rtol=1e-12)

@@ -11,6 +11,8 @@ from gpu.stand_in.counting import synchronise
 from gpu.stand_in.devices import check_device
 from gpu.stand_in.memory import Memory
 
+#: What CuPy gives to cuBLAS (of vectors dot is a sum), which it does not call while it captures.
+_BY_CUBLAS = ("matmul", "dot", "tensordot", "einsum", "solve", "inv", "inner", "vdot")
 _SCALARS = (bool, int, float, complex, np.generic)
 
 
@@ -73,6 +75,10 @@ def call(
     sequences
         Whether lists of arrays may be among the arguments (``concatenate``).
     """
+    if getattr(function, "__name__", "") in _BY_CUBLAS and any(np.ndim(_peek(x)) > 1 for x in args):
+        graphs.refuse_in_capture(
+            "calling cuBLAS API during stream capture is currently unsupported"
+        )
     boxes: list[Any] = []
     plain_args = [_unbox(x, boxes, sequences) for x in args]
     plain = {name: _unbox(x, boxes, sequences) for name, x in kwargs.items()}

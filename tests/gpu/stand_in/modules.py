@@ -10,8 +10,20 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from gpu.stand_in import counting, creation, devices, errors, functions, graphs, kernels, memory
+from gpu.stand_in import (
+    counting,
+    creation,
+    cublas,
+    devices,
+    errors,
+    functions,
+    graphs,
+    kernels,
+    memory,
+)
 from gpu.stand_in.ndarray import ndarray
+
+from stn_np import matrix_product
 
 
 class _Module(ModuleType):
@@ -77,6 +89,7 @@ _module(
     is_available=devices.is_available,
     set_allocator=memory.set_allocator,
     using_allocator=memory.using_allocator,
+    get_cublas_handle=lambda: 1,
 )
 _module("cupy.cuda.memory", OutOfMemoryError=errors.OutOfMemoryError, MemoryPool=memory.MemoryPool)
 _module(
@@ -103,9 +116,11 @@ def installed() -> Iterator[Any]:
         del sys.modules[name]
     sys.modules.update(_all)
     counting.synchronisations.clear()
+    real, matrix_product.cublas = matrix_product.cublas, lambda: cublas
     try:
         yield cupy
     finally:
+        matrix_product.cublas = real
         for name in _all:
             sys.modules.pop(name, None)
         sys.modules.update(before)

@@ -38,11 +38,19 @@ class Flags:
         return bool(getattr(self, name.lower()))
 
 
+class Address(int):
+    """A number that keeps what lies there from going."""
+
+    array: np.ndarray
+    memory: Memory
+
+
 class MemoryPointer:
     """x.data"""
 
     def __init__(self, array: ndarray) -> None:
-        self.ptr = array._a.ctypes.data
+        self.ptr = Address(array._a.ctypes.data)
+        self.ptr.array, self.ptr.memory = array._a, array._memory
         self.device_id = array._memory.device_id
         self.mem = array._memory
 

@@ -1,0 +1,67 @@
+"""The matrix product on a GPU: every memory order, and what cuBLAS is told of it."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stn_np import matrix_product
+from stn_np.matrix_product import matmul
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "sizes", [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (0, 2, 3)]
+)
+def test_matrix_product_in_any_memory_order(gpu: Any, sizes: tuple[int, ...], dtype: type) -> None:
+    n, k, m = sizes
+    rng = np.random.default_rng(0)
+
+    def layouts(shape: tuple[int, int]) -> list[Any]:
+        x = rng.standard_normal(shape).astype(dtype)
+        rows = gpu.asarray(x)
+        columns = gpu.asarray(np.ascontiguousarray(x.T)).T
+        wide = gpu.zeros((shape[0], shape[1] + 7), dtype)
+        wide[:, 3 : 3 + shape[1]] = rows
+        every_other = gpu.zeros((shape[0], 2 * shape[1]), dtype)
+        every_other[:, ::2] = rows
+        return [rows, columns, wide[:, 3 : 3 + shape[1]], every_other[:, ::2]]
+
+    for a, b in product(layouts((n, k)), layouts((k, m))):
+        larger = gpu.full((n, m + 4), 7, dtype)
+        for y in (matmul(a, b), matmul(a, b, out=larger[:, 2 : 2 + m])):
+            expected = gpu.asnumpy(a) @ gpu.asnumpy(b)
+            np.testing.assert_allclose(gpu.asnumpy(y), expected, rtol=1e-5, atol=1e-6)
+        assert (gpu.asnumpy(larger)[:, [0, 1, -2, -1]] == 7).all()
+
+
+def test_dtypes_may_differ(gpu: Any) -> None:
+    a, b = gpu.asarray(np.float32([[1, 2]])), gpu.asarray(np.array([[3.0], [0.1]]))
+    y = matmul(a, b)
+    assert y.dtype == np.float64
+    np.testing.assert_array_equal(gpu.asnumpy(y), [[1 * 3.0 + 2 * 0.1]])
+
+
+def test_where_cublas_is_not_found_the_library_s_own_product_does(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix_product, "cublas", lambda: None)
+    a, b = gpu.asarray(np.arange(6.0).reshape(2, 3)), gpu.asarray(np.arange(12.0).reshape(3, 4))
+    out = gpu.zeros((2, 6))
+    for y in (matmul(a, b), matmul(a, b, out=out[:, 1:5])):
+        np.testing.assert_array_equal(gpu.asnumpy(y), gpu.asnumpy(a) @ gpu.asnumpy(b))
+
+
+def test_what_cublas_reports_is_an_error(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        cublasSetStream_v2 = cublasSetWorkspace_v2 = staticmethod(lambda *_: 0)
+        cublasGemmEx_64 = staticmethod(lambda *_: 15)
+
+    monkeypatch.setattr(matrix_product, "cublas", lambda: Failing)
+    with pytest.raises(
+        RuntimeError, match="cuBLAS: status 15 for a matrix product of sizes 2, 3, 4"
+    ):
+        matmul(gpu.ones((2, 3)), gpu.ones((3, 4)))
