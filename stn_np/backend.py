@@ -10,7 +10,6 @@ import ctypes
 import importlib
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,9 +26,12 @@ OptionalBackward: TypeAlias = Callable[[Array], Array | None]
 
 
 def _is_cupy(x: object) -> bool:
-    """Whether x is a CuPy array. CuPy is not imported to find out: if it never was, x is none."""
-    cupy = sys.modules.get("cupy")
-    return cupy is not None and isinstance(x, cupy.ndarray)
+    """Whether x is a CuPy array. CuPy is not imported to find out: if it never was, x is none.
+
+    Nor is it while another thread is importing it, or if "cupy" is but a folder that was left over.
+    """
+    ndarray = getattr(sys.modules.get("cupy"), "ndarray", None)
+    return ndarray is not None and isinstance(x, ndarray)
 
 
 def array_module(**arrays: object) -> Any:
@@ -50,7 +52,7 @@ def array_module(**arrays: object) -> Any:
     TypeError
         If one is not an array, or a masked one or a matrix, or if NumPy and CuPy are mixed.
     ValueError
-        If they are on different GPUs.
+        If they are on different GPUs, or, of several arrays, on one that is not the current one.
     """
     on_gpu = {}
     for name, x in arrays.items():
@@ -73,14 +75,24 @@ def array_module(**arrays: object) -> Any:
 
 
 def _check_one_gpu(arrays: dict[str, Any]) -> None:
-    """CuPy arrays must be in one GPU's memory: kernels run on one."""
+    """CuPy arrays must be in the memory of one GPU, the current one: results are put there."""
     places = {name: x.device.id for name, x in arrays.items()}
-    if len(set(places.values())) > 1:
-        where = ", ".join(f"{name} on GPU {place}" for name, place in places.items())
+    current = sys.modules["cupy"].cuda.Device().id
+    if set(places.values()) == {current}:
+        return
+    where = ", ".join(f"{name} on GPU {place}" for name, place in places.items())
+    theirs = next(place for place in places.values() if place != current)
+    enter = f"make theirs the current one: `with cupy.cuda.Device({theirs}): ...`"
+    if len(set(places.values())) == 1:
         raise ValueError(
-            f"expected all arrays on one GPU, got {where}; "
-            "move them with `with cupy.cuda.Device(0): x = x.copy()`"
+            f"expected all arrays on the current GPU, got {where}, and GPU {current} is current; "
+            f"{enter}"
         )
+    raise ValueError(
+        f"expected all arrays on one GPU, got {where}; "
+        f"move them with `with cupy.cuda.Device({current}): x = x.copy()`; new arrays are put on "
+        f"GPU {current}, which is current: if yours are all on another, {enter}"
+    )
 
 
 def import_cupy() -> Any:
@@ -90,8 +102,8 @@ def import_cupy() -> Any:
 
 def is_gpu_error(error: Exception) -> bool:
     """Whether an error is CuPy's or CUDA's own."""
-    cupy = sys.modules.get("cupy")
-    if cupy is None:
+    cupy: Any = sys.modules.get("cupy")
+    if not hasattr(cupy, "cuda"):  # never imported, or not to its end
         return False
     known = (
         cupy.cuda.memory.OutOfMemoryError,
@@ -197,81 +209,3 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(trim_threshold, 2**30) and mallopt(mmap_threshold, 2**25))
-
-
-# CUDA graphs
-
-#: Constants that the step under capture has read; None if there is none.
-_constants: list[Array] | None = None
-
-
-def keep_for_graph(constant: Array) -> None:
-    """Let a graph under capture keep an array that it reads, and that somebody else may drop."""
-    if _constants is not None:
-        _constants.append(constant)
-
-
-class CaptureError(RuntimeError):
-    """A step cannot become a CUDA graph; the message is CUDA's. The step was carried out once."""
-
-
-def capture(step: Callable[[], None]) -> Callable[[], None]:
-    """Carry out a step on the current GPU, and keep its launches as a CUDA graph.
-
-    To start a kernel takes the CPU longer than most kernels of a small network take the GPU. A
-    graph starts them all at once.
-
-    Parameters
-    ----------
-    step
-        Work on CuPy arrays that are there before and after. It is called twice: once to be carried
-        out, which also compiles its kernels and sets cuBLAS up, and once to be recorded, which
-        carries out nothing. It must not wait for the GPU, and must do the same every time: numbers
-        that change come to it in arrays, into which the caller writes before each replay.
-
-    Returns
-    -------
-    callable
-        replay() carries out the step again, on the stream that is current then. It does not wait.
-
-    Raises
-    ------
-    CaptureError
-        If the step does something that a graph cannot hold.
-    """
-    global _constants
-    cupy = import_cupy()
-    # What the step allocates and frees belongs to the graph from now on, which uses the same
-    # addresses in every replay. So it comes from a pool that nobody else takes memory from.
-    pool = cupy.cuda.MemoryPool()
-    stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot be captured
-    stream.wait_event(cupy.cuda.get_current_stream().record())
-    with cupy.cuda.using_allocator(pool.malloc), stream:
-        step()
-        stream.synchronize()  # as replays need not be on this stream
-        constants: list[Array] = []
-        _constants = constants
-        try:
-            graph = _recorded(stream, step)
-        finally:
-            _constants = None
-
-    # The graph knows addresses only: what lies there must not go before it does.
-    alive = graph, pool, constants
-
-    def replay() -> None:
-        alive[0].launch()
-
-    return replay
-
-
-def _recorded(stream: Any, step: Callable[[], None]) -> Any:
-    """The launches of a step as a cupy.cuda.Graph."""
-    stream.begin_capture()
-    try:
-        step()
-        return stream.end_capture()
-    except Exception as error:
-        with suppress(Exception):  # CUDA says once more that the capture has failed
-            stream.end_capture()
-        raise CaptureError(" ".join(str(error).split()) or type(error).__name__) from error

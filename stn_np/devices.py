@@ -88,6 +88,12 @@ def find_cupy() -> Any:
         raise DeviceError(_broken("cannot be imported", error)) from error
     except Exception as error:  # what a CUDA library raises that cannot be loaded is its own affair
         raise DeviceError(_broken("cannot be imported", error)) from error
+    if not hasattr(cupy, "__version__"):  # Python takes any folder of that name for a package
+        where = ", ".join(getattr(cupy, "__path__", ["?"]))
+        raise DeviceError(
+            f"CuPy is not installed, there is only a folder of its name, {where}: remove it, then "
+            f"{_how_to_install()}"
+        )
     if int(cupy.__version__.split(".")[0]) < LEAST_CUPY:
         got = f"CuPy {LEAST_CUPY} or newer is needed, and {cupy.__version__} is installed"
         raise DeviceError(f"{got}: remove it, then {_how_to_install()}")
@@ -198,14 +204,30 @@ def describe_gpu() -> str:
     )
 
 
-def explain_gpu_error(error: Exception) -> str | None:
-    """What a program can say about an error of CuPy or CUDA; None if it is from elsewhere."""
+def explain_gpu_error(error: Exception, run: str = "") -> str | None:
+    """What a program can say about an error of CuPy or CUDA; None if it is from elsewhere.
+
+    Parameters
+    ----------
+    error
+        Any.
+    run
+        The command that goes on with what was begun, if there is one. A run keeps its settings:
+        another batch size would need a new one.
+    """
     if not is_gpu_error(error):
         return None
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in text:
-        return f"the GPU's memory is full ({text}): take a smaller --batch-size, or --device cpu"
-    return f"the GPU reports: {text}; to go on without it: --device cpu"
+    full = isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in text
+    what = f"the GPU's memory is full ({text})" if full else f"the GPU reports: {text}"
+    if run:
+        other = "; or begin a new run with a smaller --batch-size" if full else ""
+        return (
+            f"{what}. The last checkpoint is kept; to go on without it: {run} --device cpu{other}"
+        )
+    if full:
+        return f"{what}: take a smaller --batch-size, or --device cpu"
+    return f"{what}; to go on without it: --device cpu"
 
 
 def _dotted(version: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stn_np.cli.options import SETTINGS, option_name
 from stn_np.cli.report import aligned, draw_pictures, framed, training_summary
-from stn_np.devices import choose_device
+from stn_np.devices import DeviceError, choose_device, explain_gpu_error
 from stn_np.training.config import (
     TrainConfig,
     check_settings,
@@ -192,9 +192,9 @@ def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> i
     from stn_np.training.progress import Progress
     from stn_np.training.results import finish
 
-    command = f"stn-np train --resume {shlex.quote(str(folder.path))}"
-    if device != "auto":  # the run itself remembers no device
-        command += f" --device {device}"
+    resume = f"stn-np train --resume {shlex.quote(str(folder.path))}"
+    # The run itself remembers no device.
+    command = resume if device == "auto" else f"{resume} --device {device}"
     progress = Progress(trainer)
     try:
         with folder.locked():
@@ -217,6 +217,11 @@ def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> i
     except OSError as e:
         progress.close()
         raise OSError(e.errno, f"{e.strerror or e}. When that is mended, go on: {command}") from e
+    except Exception as e:
+        progress.close()
+        if (on_gpu := explain_gpu_error(e, resume)) is None:
+            raise
+        raise DeviceError(on_gpu) from e
     print("\n" + training_summary(results, folder.path), flush=True)
     pictures = draw_pictures(folder.path)  # after the summary: whatever happens here, it is seen
     if pictures:

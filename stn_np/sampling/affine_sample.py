@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, keep_for_graph, place_of
+from stn_np.backend import Array, array_module, place_of
 from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_size_pair
+from stn_np.cuda_graph import keep_for_graph
 from stn_np.sampling.bilinear import GridSampleBackward, sample
 from stn_np.sampling.blocks import point_blocks
 from stn_np.sampling.coordinates import units_to_pixels

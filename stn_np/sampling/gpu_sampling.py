@@ -55,6 +55,18 @@ class Sampling:
         V = V.reshape(source.N, self.C, *source.out_size)
         return V.astype(self.dtype, copy=False)
 
+    def fitting(self, dV: Array) -> Sampling:
+        """Itself; for a gradient that float16 cannot hold, the same sampling in float32.
+
+        Images in float16 may get their gradient in another dtype, and a loss that is scaled up
+        gives numbers that would become infinite.
+        """
+        if self.T != np.float16 or dV.dtype == np.float16:
+            return self
+        wide = Sampling(self.U.astype(np.float32), self.source, self.outside)
+        wide.dtype = self.dtype
+        return wide
+
     def backward_grid(self, dV: Array) -> Array:
         """Eq. (7) for a grid: (N, H', W', 2) or (N, D', H', W', 3), in coordinates' dtype."""
         source = self.source

@@ -49,12 +49,13 @@ def sample_on_gpu(
     V = sampling.forward()
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        dU = sampling.backward_image(dV, dU_method) if needs_dU else None
+        fitting = sampling.fitting(dV)
+        dU = fitting.backward_image(dV, dU_method) if needs_dU else None
         if not needs_dgrid:
             return dU, None
         if mode == "nearest":  # eq. (4) is flat between its jumps
             return dU, sampling.xp.zeros(grid.shape, grid.dtype)
-        dgrid = sampling.backward_grid(dV)
+        dgrid = fitting.backward_grid(dV)
         if grid.shape[0] == 1 and sampling.source.N != 1:
             dgrid = dgrid.sum(axis=0, keepdims=True)
         return dU, dgrid.astype(grid.dtype, copy=False)
@@ -82,8 +83,9 @@ def affine_on_gpu(
     V = sampling.forward()
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        dU = sampling.backward_image(dV, dU_method) if needs_dU else None
-        return dU, sampling.backward_matrices(dV) if needs_dA else None
+        fitting = sampling.fitting(dV)
+        dU = fitting.backward_image(dV, dU_method) if needs_dU else None
+        return dU, fitting.backward_matrices(dV) if needs_dA else None
 
     return V, backward
 

@@ -103,10 +103,15 @@ class Flat:
         """
         for name, p, data, grad in self._views:
             if p.data is not data or p.grad is not grad:
-                raise ValueError(
-                    f"{name}: it was moved or replaced after the optimiser was made; "
-                    "move the model first, and make the optimiser then"
-                )
+                raise moved_too_late(name)
+
+
+def moved_too_late(name: str) -> ValueError:
+    """A parameter is elsewhere than when its optimiser was made."""
+    return ValueError(
+        f"{name}: it was moved or replaced after the optimiser was made; "
+        "move the model first, and make the optimiser then"
+    )
 
 
 def _moved(x: Array, memory: Array) -> Array:

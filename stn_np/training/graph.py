@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, CaptureError, array_module, capture, to_numpy
+from stn_np.backend import Array, array_module, to_numpy
+from stn_np.checks import format_shape
+from stn_np.cuda_graph import CaptureError, capture
 from stn_np.layers import cross_entropy
 from stn_np.layers.module import Module
 from stn_np.training.optimizer_base import Coefficients, Optimizer
@@ -56,14 +58,19 @@ class GpuStep:
 
         Raises
         ------
+        TypeError
+            If the arrays are not on the GPU.
         ValueError
-            If the arrays are of another shape than in the step before.
+            If the arrays are of another shape or dtype than in the step before. The step is
+            not made.
         """
+        if self._inputs is not None and self._replay is not None:
+            self._inputs.check(images, labels)
         numbers = self._optimizer.advance(lr)
         if not self._graph:
             self._work(images, labels, numbers)
             return
-        if self._inputs is None:
+        if self._inputs is None or self._replay is None:  # a first step that failed leaves no trace
             self._inputs = _Inputs(images, labels, numbers)
         self._inputs.fill(images, labels, numbers)
         if self._replay is None:
@@ -125,12 +132,20 @@ class _Inputs:
         """For `Optimizer.update`: one array for each rate factor."""
         return {factor: self._numbers[i] for i, factor in enumerate(self._factors)}
 
+    def check(self, images: Array, labels: Array) -> None:
+        """Refuse inputs that are not like the first ones."""
+        for name, place, x in (("images", self.images, images), ("labels", self.labels, labels)):
+            # Assignment would repeat a single label, and cut off what another dtype does not hold.
+            array_module(**{f"the first {name}": place, name: x})
+            if x.shape != place.shape or x.dtype != place.dtype:
+                raise ValueError(
+                    f"{name}: expected shape {format_shape(place.shape)} and {place.dtype}, as in "
+                    f"the first step, got {format_shape(x.shape)} and {x.dtype}"
+                )
+
     def fill(self, images: Array, labels: Array, numbers: Coefficients) -> None:
         """Copy the inputs of the next step to their places. On the GPU that waits for nothing."""
-        if images.shape != self.images.shape:
-            raise ValueError(f"images: expected shape {self.images.shape}, got {images.shape}")
-        self.images[...] = images
-        self.labels[...] = labels
+        self.images[...], self.labels[...] = images, labels
         self._numbers[...] = self._xp.asarray(self._table(numbers))
 
     def _table(self, numbers: Coefficients) -> Array:

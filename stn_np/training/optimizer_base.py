@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, to_numpy
+from stn_np.backend import Array, array_module, place_of, to_device_of, to_numpy
 from stn_np.checks import format_shape
 from stn_np.layers.module import Module
-from stn_np.training.flat import Part, flattened
+from stn_np.training.flat import Part, flattened, moved_too_late
 
 #: What `SGD.step` and the others multiply the learning rate with, for a parameter of this name.
 RateFactor = Callable[[str], float]
@@ -151,6 +151,8 @@ class Optimizer:
             yield from flat.parts
         if not self._flat:
             for name, p in self._named:
+                if place_of(p.data) != "cpu":
+                    raise moved_too_late(name)
                 state = tuple(self._state[f"{slot}/{name}"] for slot in self.slots)
                 yield Part(self._factors[name], p.data, p.grad, state)
 
@@ -204,4 +206,4 @@ class Optimizer:
                 raise ValueError(f"state[{name!r}]: expected shape {expected}, got {got}")
         self.n_steps = int(state["n_steps"])
         for name, x in self._state.items():
-            x[...] = array_module(state=x).asarray(state[name])
+            x[...] = to_device_of(state[name], x)

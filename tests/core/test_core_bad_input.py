@@ -357,6 +357,8 @@ class OtherArray:
 def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     cupy = types.ModuleType("cupy")
     cupy.ndarray = OtherArray  # type: ignore[attr-defined]
+    current = types.SimpleNamespace(Device=lambda: OtherArray.device)
+    cupy.cuda = current  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     return cupy
 

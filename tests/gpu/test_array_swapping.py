@@ -15,14 +15,16 @@ import pytest
 from oracles import GROUPS, OPERATIONS, Operation, assert_close, assert_equal, beside, gradients
 
 import stn_np
-from stn_np.backend import capture, to_device, to_device_of, to_numpy
+from stn_np.backend import to_device, to_device_of, to_numpy
 from stn_np.cli import main
+from stn_np.cuda_graph import capture
 from stn_np.data import Dataset, distort, fixed_test_set, warp
 from stn_np.data.distortions import KINDS
 from stn_np.data.resample import block_means, resample
 from stn_np.gradcheck import GradcheckError, operations, parameters_as_inputs
 from stn_np.layers import Conv2d, Linear, Module, Parameter, ReLU, Sequential, cross_entropy
 from stn_np.models import NAMES, build, summary
+from stn_np.sampling import affine_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import FAMILIES, Affine3d, ThinPlateSpline, affine_grid, by_name, polynomial
 from stn_np.transforms.remember import remember
@@ -418,6 +420,22 @@ def test_a_graph_keeps_the_constants_that_it_reads(cupy: Any) -> None:
         affine_grid(cupy.asarray(np.eye(2, 3)[None]), (size, 6))
     replay()
     assert_close(total, 2 * once, 1e-14)
+
+
+def test_a_graph_keeps_the_constants_of_affine_sample(cupy: Any) -> None:
+    U, theta = cupy.asarray(np.ones((1, 1, 5, 6))), cupy.asarray(np.eye(2, 3)[None])
+    affine_sample(U, theta, (5, 6))  # the constant is there before, in memory not the graph's
+    total = cupy.zeros((1, 1, 5, 6))
+
+    def step() -> None:
+        V, _ = affine_sample(U, theta, (5, 6))
+        cupy.add(total, V, out=total)
+
+    replay = capture(step)
+    for width in range(7, 80):  # more than are remembered
+        affine_sample(U, theta, (5, width))
+    replay()
+    assert_close(total, 2 * np.ones((1, 1, 5, 6)), 1e-14)
 
 
 def test_remembering() -> None:

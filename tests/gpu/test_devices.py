@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import stn_np
-from stn_np import devices
+from stn_np import devices, layers
 from stn_np.backend import array_module, to_device, to_numpy
 from stn_np.cli import main
 from stn_np.devices import DeviceError, choose_device, describe_gpu, find_cupy, library
@@ -94,6 +94,24 @@ def test_a_cupy_that_is_too_old(
             find_cupy()
     monkeypatch.setattr(stand_in.cupy, "__version__", "15.0.0a1")
     assert find_cupy() is stand_in.cupy
+
+
+def test_a_folder_that_is_called_cupy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an uninstallation leaves behind, or another thread has just begun to import."""
+    leftover = ModuleType("cupy")
+    leftover.__path__ = ["/site-packages/cupy"]
+    monkeypatch.setitem(sys.modules, "cupy", leftover)
+    assert array_module(x=np.zeros(3)) is np
+    with pytest.raises(TypeError, match="x: expected a NumPy or CuPy array, got list"):
+        array_module(x=[1])
+    assert devices.explain_gpu_error(RuntimeError("ours")) is None
+    with pytest.raises(DeviceError, match="only a folder of its name, /site-packages/cupy: remove"):
+        find_cupy()
+    assert choose_device("auto")[0] == "cpu"
+    assert main(["gradcheck", "--device", "gpu"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_driver_that_is_too_old(stand_in: ModuleType, driver: Any) -> None:
@@ -241,6 +259,30 @@ def test_arrays_on_two_gpus_are_refused(stand_in: ModuleType) -> None:
     with pytest.raises(ValueError, match=expected):
         stn_np.layers.linear(x, w, bias)
     assert array_module(x=x, bias=bias) is array_module(w=w) is cupy
+
+
+def test_the_gpu_of_the_arrays_must_be_the_current_one(stand_in: ModuleType) -> None:
+    cupy = stand_in.cupy
+    with cupy.cuda.Device(1):
+        U, grid, theta = cupy.ones((1, 1, 2, 2)), cupy.zeros((1, 2, 2, 2)), cupy.zeros((1, 2, 3))
+        weight, bias = cupy.ones((1, 1, 1, 1)), cupy.ones(1)
+        logits, labels = cupy.zeros((1, 3)), cupy.zeros(1, int)
+        V, backward = stn_np.grid_sample(U, grid)
+    calls = {
+        "U": lambda: stn_np.grid_sample(U, grid),
+        "theta": lambda: stn_np.affine_sample(U, theta, (2, 2)),
+        "weight": lambda: layers.conv2d(U, weight, bias),
+        "labels": lambda: layers.cross_entropy(logits, labels),
+        "dV": lambda: backward(V),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError) as caught:
+            call()
+        message = str(caught.value)
+        assert f"{name} on GPU 1" in message and "GPU 0 is current; make theirs" in message
+        assert message.endswith("`with cupy.cuda.Device(1): ...`")
+    with pytest.raises(ValueError, match=r"x on GPU 1, y on GPU 0.* make theirs the current one"):
+        layers.max_pool2d(U, 2)
 
 
 def test_a_model_that_cannot_move_stays(monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stn_np.backend import CaptureError, capture, to_device
+from stn_np import cuda_graph
+from stn_np.backend import to_device, to_numpy
 from stn_np.cli import main
+from stn_np.cuda_graph import CaptureError, capture
 from stn_np.data import Dataset, distort, distorted_size, load_digits
 from stn_np.layers import cross_entropy
 from stn_np.layers.module import Module
@@ -172,9 +175,25 @@ def test_other_shapes_are_no_replay(cupy: Any) -> None:
     model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
     step = GpuStep(model, build_optimizer("adamw", model))
     images, labels = batches("R", np.float32, "gpu")(0)
+    with pytest.raises(ValueError, match="labels: expected shape"):
+        step(images, labels[:1], 0.1)  # a first step that fails says nothing of the next
     step(images, labels, 0.1)
-    with pytest.raises(ValueError, match=r"images: expected shape \(8, 1, 28, 28\), got \(7, 1"):
-        step(images[:7], labels[:7], 0.1)
+    before = numpy_weights(model)
+    as_first = r"expected shape \(8{}\) and {}, as in the first step, got"
+    image, label = as_first.format(", 1, 28, 28", "float32"), as_first.format(",", "int64")
+    for wrong, error, match in (
+        ((images[:7], labels[:7]), ValueError, rf"images: {image} \(7, 1, 28, 28\) and float32"),
+        ((images.astype(np.float64), labels), ValueError, f"images: {image}.* float64"),
+        ((images, labels[:1]), ValueError, rf"labels: {label} \(1,\) and int64"),
+        ((images, labels + 0.5), ValueError, f"labels: {label}.* float64"),
+        ((images, to_numpy(labels)), TypeError, "the first labels in CuPy, labels in NumPy"),
+    ):
+        with pytest.raises(error, match=match):
+            step(*wrong, 0.1)
+    assert step._optimizer.n_steps == 2
+    for name, x in numpy_weights(model).items():
+        np.testing.assert_array_equal(x, before[name])
+    step(images, labels, 0.1)
 
 
 def test_a_step_that_cannot_be_captured_is_made_all_the_same(
@@ -227,6 +246,41 @@ def test_a_capture_that_fails_ends(cupy: Any) -> None:
         capture(lambda: x.get() and None if x.ndim == 0 else x.get().sum() and None)
     assert x.get().tolist() == [0, 0, 0]  # allowed again
     capture(lambda: None)()
+
+
+def test_an_interrupted_capture_ends_too(cupy: Any) -> None:
+    calls = []
+
+    def interrupted() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture(interrupted)
+    x = cupy.zeros(3)
+    capture(lambda: cupy.add(x, 1, out=x))()
+    assert x.get().tolist() == [2, 2, 2]
+
+
+def test_threads_do_not_mix_up_the_constants_of_their_graphs(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread reads a constant while another one's step is recorded."""
+    kept: list[list[Any]] = []
+    recorded = cuda_graph._recorded
+
+    def meanwhile(stream: Any, step: Any) -> Any:
+        other = threading.Thread(target=cuda_graph.keep_for_graph, args=("the other's",))
+        other.start()
+        other.join()
+        cuda_graph.keep_for_graph("mine")
+        kept.append(list(cuda_graph._capturing.read))
+        return recorded(stream, step)
+
+    monkeypatch.setattr(cuda_graph, "_recorded", meanwhile)
+    capture(lambda: None)
+    assert kept == [["mine"]]
 
 
 # Optimisers
@@ -287,6 +341,36 @@ def test_a_model_moved_after_its_optimiser_was_made(cupy: Any) -> None:
         ValueError, match=r"hidden1\.weight: it was moved .* make the optimiser then"
     ):
         optimizer.step(0.1)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("as_graph", [None, False, True])
+def test_an_optimiser_made_before_its_model_moved_to_the_gpu(
+    cupy: Any, name: str, as_graph: bool | None
+) -> None:
+    model = network("fcn", "R", np.float32, filters=32)
+    optimizer = build_optimizer(name, model)
+    optimizer.step(0.1)
+    model.to("gpu")
+    before = numpy_weights(model)
+    with pytest.raises(
+        ValueError, match=r"hidden1\.weight: it was moved .* make the optimiser then"
+    ):
+        if as_graph is None:
+            optimizer.step(0.1)
+        else:
+            images, labels = cupy.zeros((2, 1, 28, 28), np.float32), cupy.asarray([0, 1])
+            GpuStep(model, optimizer, graph=as_graph)(images, labels, 0.1)
+    for key, x in numpy_weights(model).items():
+        np.testing.assert_array_equal(x, before[key])
+
+
+def test_an_optimiser_takes_its_state_from_either_library(cupy: Any) -> None:
+    optimizer = build_optimizer("adam", network("fcn", "R", np.float32, filters=32))
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({key: cupy.asarray(x + 1) for key, x in state.items()})
+    for key, x in optimizer.state_dict().items():
+        np.testing.assert_array_equal(x, state[key] + 1)
 
 
 def test_parameters_of_two_dtypes(cupy: Any) -> None:
@@ -583,3 +667,31 @@ def test_how_to_go_on_names_a_device_that_was_given(
     assert f"--resume {tmp_path / 'run'} --device gpu" in capsys.readouterr().out
     monkeypatch.undo()
     assert main(["train", "--resume", str(tmp_path / "run"), "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize("step", [0, 3, 7])
+def test_memory_that_runs_out_in_the_middle_loses_nothing(
+    cupy: Any,
+    stand_in: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    step: int,
+) -> None:
+    run, train_step = tmp_path / "run", Trainer.train_step
+
+    def short_of_memory(t: Trainer) -> None:
+        with stand_in.pretend(memory=0 if t.step == step else 2**36):
+            train_step(t)
+
+    monkeypatch.setattr(Trainer, "train_step", short_of_memory)
+    settings = [*SHORT, "--epochs", "2"]
+    assert main(["train", *settings, "--out", str(run), "--device", "gpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "the GPU's memory is full (Out of memory allocating" in error
+    command = f"stn-np train --resume {run} --device cpu"
+    assert f"to go on without it: {command}; or begin a new run with a smaller" in error
+    assert checkpoint.load_newest(run / "checkpoints").arrays["step"] == step // 5 * 5
+    monkeypatch.undo()
+    assert main(command.split()[1:]) == 0

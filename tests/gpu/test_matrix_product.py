@@ -61,7 +61,5 @@ def test_what_cublas_reports_is_an_error(gpu: Any, monkeypatch: pytest.MonkeyPat
         cublasGemmEx_64 = staticmethod(lambda *_: 15)
 
     monkeypatch.setattr(matrix_product, "cublas", lambda: Failing)
-    with pytest.raises(
-        RuntimeError, match="cuBLAS: status 15 .* of sizes 2, 3, 4"
-    ):
+    with pytest.raises(RuntimeError, match="cuBLAS: status 15 .* of sizes 2, 3, 4"):
         matmul(gpu.ones((2, 3)), gpu.ones((3, 4)))

@@ -51,6 +51,29 @@ def test_atomic_and_deterministic_agree_with_numpy(
 
 
 @pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("padding", PADDING_MODES)
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_at_edges_and_far_outside_as_numpy(
+    gpu: ModuleType, rng: np.random.Generator, mode: str, padding: str, corners: bool
+) -> None:
+    """On pixels, halfway between them, and where points begin to count as one."""
+    W = 5
+    near, far = np.arange(-12, 17) / 2, 1e5 + np.arange(-2, 3) / 2
+    pixels = np.concatenate([near, -far, W - 1 + far])
+    x = (pixels - (W - 1) / 2) / ((W - 1 if corners else W) / 2)
+    x = np.concatenate([x, [-np.inf, np.inf, np.nan, -1e300, 1e300]])
+    grid = np.zeros((1, 1, x.size, 2))
+    grid[..., 0] = x
+    U, dV = rng.integers(-8, 8, (1, 1, 1, W)).astype(float), np.ones((1, 1, 1, x.size))
+    rules = {"mode": mode, "padding_mode": padding, "align_corners": corners}
+    V, backward = stn_np.grid_sample(U, grid, **rules)
+    V_, backward_ = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(grid), **rules)
+    expected = V, *backward(dV)
+    for ours, theirs in zip((V_, *backward_(gpu.asarray(dV))), expected, strict=True):
+        np.testing.assert_allclose(to_numpy(ours), theirs, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("corners", [True, False])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_both_ways_in_affine_sample(
     gpu: ModuleType, rng: np.random.Generator, padding: str, corners: bool
@@ -86,6 +109,49 @@ def test_each_pixel_adds_up_in_the_order_of_the_points(
     assert np.count_nonzero(dU) <= 2
 
 
+@pytest.mark.parametrize("source", ["grid", "map"])
+def test_the_same_bits_whichever_thread_comes_first(
+    stand_in: ModuleType, rng: np.random.Generator, source: str
+) -> None:
+    """Hundreds of entries a pixel; through the grid several of one point as well."""
+    U = stand_in.cupy.zeros((2, 3, 2, 2), np.float32)
+    dV = stand_in.cupy.asarray(rng.normal(size=(2, 3, 30, 25)).astype(np.float32))
+    theta = stand_in.cupy.asarray(rng.normal(size=(2, 2, 3)).astype(np.float32))
+
+    def dU() -> Any:
+        if source == "map":
+            _, backward = stn_np.affine_sample(U, theta, (30, 25), padding_mode="border")
+        else:
+            grid, _ = stn_np.affine_grid(theta, (30, 25))
+            _, backward = stn_np.grid_sample(U, grid, mode="bicubic", padding_mode="wrap")
+        return to_numpy(backward(dV)[0])
+
+    expected = dU()
+    with stand_in.threads_backwards():
+        np.testing.assert_array_equal(dU(), expected)
+
+
+@pytest.mark.parametrize(("N", "out_size"), [(270_000, (1, 1)), (90_000, (1, 3))])
+def test_gradient_of_many_maps(
+    gpu: ModuleType, rng: np.random.Generator, N: int, out_size: tuple[int, int]
+) -> None:
+    """Enough points for a thread to take two of an image."""
+    U, theta = rng.normal(size=(N, 1, 2, 2)), rng.uniform(-0.4, 0.4, (N, 2, 3))
+    dV = rng.normal(size=(N, 1, *out_size))
+    _, expected = stn_np.affine_sample(U, theta, out_size)[1](dV)
+    _, backward = stn_np.affine_sample(gpu.asarray(U), gpu.asarray(theta), out_size)
+    _, dtheta = backward(gpu.asarray(dV))
+    np.testing.assert_allclose(to_numpy(dtheta), expected, rtol=1e-11, atol=1e-12)
+
+
+def test_gradient_of_a_map_is_summed_up_in_float64(gpu: ModuleType) -> None:
+    U = gpu.asarray(np.float32([[[[0, 2], [0, 2]]]]))  # dV/d(offset along x) is 1 everywhere
+    theta = gpu.asarray(np.float32([[[0.5, 0, 0], [0, 0, 0]]]))
+    dV = gpu.asarray(np.float32([[[[1e8, 1, -1e8, 3]]]]))
+    _, dtheta = stn_np.affine_sample(U, theta, (1, 4))[1](dV)
+    assert to_numpy(dtheta)[0, 0, 2] == 4
+
+
 @pytest.mark.parametrize("shared", ["neither", "image", "grid"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_any_memory_order(
@@ -105,16 +171,17 @@ def test_any_memory_order(
             np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
 
 
-def test_coordinates_in_float64_for_images_in_float32(
-    gpu: ModuleType, rng: np.random.Generator
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_coordinates_in_float64_for_narrower_images(
+    gpu: ModuleType, rng: np.random.Generator, dtype: Any
 ) -> None:
-    U, grid, dV = case(rng, "2-D", np.float32)
+    U, grid, dV = case(rng, "2-D", dtype)
     wide = [gpu.asarray(x) for x in (U.astype(np.float64), grid.astype(np.float64))]
     V, backward = stn_np.grid_sample(gpu.asarray(U), wide[1])
     V_wide, backward_wide = stn_np.grid_sample(*wide)
     dU, dgrid = backward(gpu.asarray(dV))
-    assert (V.dtype, dU.dtype, dgrid.dtype) == (np.float32, np.float32, np.float64)
-    np.testing.assert_array_equal(to_numpy(V), to_numpy(V_wide).astype(np.float32))
+    assert (V.dtype, dU.dtype, dgrid.dtype) == (dtype, dtype, np.float64)
+    np.testing.assert_array_equal(to_numpy(V), to_numpy(V_wide).astype(dtype))
     _, dgrid_wide = backward_wide(gpu.asarray(dV.astype(np.float64)))
     np.testing.assert_array_equal(to_numpy(dgrid), to_numpy(dgrid_wide))
 

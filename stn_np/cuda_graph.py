@@ -1,0 +1,87 @@
+"""A piece of work on a GPU, kept as a CUDA graph and carried out again at one stroke."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from stn_np.backend import Array, import_cupy
+
+#: Of each thread: as ``read``, the constants that its step under capture has read.
+_capturing = threading.local()
+
+
+def keep_for_graph(constant: Array) -> None:
+    """Let a graph under capture keep an array that it reads, and that somebody else may drop."""
+    read: list[Array] | None = getattr(_capturing, "read", None)
+    if read is not None:
+        read.append(constant)
+
+
+class CaptureError(RuntimeError):
+    """A step cannot become a CUDA graph; the message is CUDA's. The step was carried out once."""
+
+
+def capture(step: Callable[[], None]) -> Callable[[], None]:
+    """Carry out a step on the current GPU, and keep its launches as a CUDA graph.
+
+    To start a kernel takes the CPU longer than most kernels of a small network take the GPU. A
+    graph starts them all at once.
+
+    Parameters
+    ----------
+    step
+        Work on CuPy arrays that are there before and after. It is called twice: once to be carried
+        out, which also compiles its kernels and sets cuBLAS up, and once to be recorded, which
+        carries out nothing. It must not wait for the GPU, and must do the same every time: numbers
+        that change come to it in arrays, into which the caller writes before each replay.
+
+    Returns
+    -------
+    callable
+        replay() carries out the step again, on the stream that is current then. It does not wait.
+
+    Raises
+    ------
+    CaptureError
+        If the step does something that a graph cannot hold.
+    """
+    cupy = import_cupy()
+    # What the step allocates and frees belongs to the graph from now on, which uses the same
+    # addresses in every replay. So it comes from a pool that nobody else takes memory from.
+    pool = cupy.cuda.MemoryPool()
+    stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot be captured
+    stream.wait_event(cupy.cuda.get_current_stream().record())
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        step()
+        stream.synchronize()  # as replays need not be on this stream
+        constants: list[Array] = []
+        _capturing.read = constants
+        try:
+            graph = _recorded(stream, step)
+        finally:
+            _capturing.read = None
+
+    # The graph knows addresses only: what lies there must not go before it does.
+    alive = graph, pool, constants
+
+    def replay() -> None:
+        alive[0].launch()
+
+    return replay
+
+
+def _recorded(stream: Any, step: Callable[[], None]) -> Any:
+    """The launches of a step as a cupy.cuda.Graph."""
+    stream.begin_capture()
+    try:
+        step()
+        return stream.end_capture()
+    except BaseException as error:
+        with suppress(Exception):  # CUDA says once more that the capture has failed
+            stream.end_capture()
+        if not isinstance(error, Exception):  # Ctrl-C
+            raise
+        raise CaptureError(" ".join(str(error).split()) or type(error).__name__) from error
