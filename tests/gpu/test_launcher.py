@@ -95,8 +95,20 @@ def test_a_thread_takes_several_items_where_blocks_run_out(
     n = 5 * launcher.THREADS + 3
     x, y = gpu.arange(n, dtype=np.float64), gpu.zeros(n, np.float64)
     arrays = (Argument("x", x, np.float64, (n,)), Argument("y", y, np.float64, (n,)))
-    launch(kernel, "scale", ("float64", 2), n, *arrays, 0, 0.0)
+    started: list[int] = []
+    compiled = launcher._compiled
+
+    def noted(*which: Any) -> Any:
+        def run(blocks: tuple[int], *rest: Any) -> None:
+            started.extend(blocks)
+            compiled(*which)(blocks, *rest)
+
+        return run
+
+    monkeypatch.setattr(launcher, "_compiled", noted)
+    launch(kernel, "scale", ("float64", 2), n, *arrays, np.int64(0), 0.0)
     np.testing.assert_array_equal(to_numpy(y), 2.0 * np.arange(n))
+    assert started == [2]
 
 
 def test_items_beyond_32_bits(gpu: ModuleType, numbers: str) -> None:
@@ -137,9 +149,43 @@ def test_what_a_kernel_could_not_bear_is_refused(gpu: ModuleType, kernel: str) -
         (x, ValueError, r"x: expected shape \(6,\), got \(6, 2\)"),
         (x[:5, 0].copy(), ValueError, r"x: expected shape \(6,\), got \(5,\)"),
         (x[:, 0], ValueError, r"x: expected a contiguous array, got strides \(8,\)"),
+        (x[:, :1], ValueError, r"x: expected shape \(6,\), got \(6, 1\)"),
     ]
     for array, error, message in cases:
         refused(gpu, kernel, Argument("x", array, **want), error, message)
+    columns = Argument("x", gpu.ones((2, 6), np.float32).T, np.float32, (6, 2))
+    refused(gpu, kernel, columns, ValueError, "x: expected a contiguous array")
+
+
+def test_every_array_is_checked(gpu: ModuleType, kernel: str) -> None:
+    x, y = gpu.ones(6, np.float32), gpu.zeros(6, np.float64)
+    arguments = Argument("x", x, np.float32, (6,)), Argument("y", y, np.float32, (6,))
+    with pytest.raises(TypeError, match="y: expected float32, got float64"):
+        launch(kernel, "scale", ("float32", 1), 6, *arguments, 0, 0.0)
+
+
+def test_each_gpu_has_its_own_kernels(
+    stand_in: ModuleType, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cupy, made = stand_in.cupy, []
+    module = cupy.RawModule
+
+    def counted(**settings: Any) -> Any:
+        made.append(cupy.cuda.Device().id)
+        return module(**settings)
+
+    monkeypatch.setattr(cupy, "RawModule", counted)
+    with stand_in.pretend(devices=2):
+        places = []
+        for device in (0, 1):
+            with cupy.cuda.Device(device):
+                x, y = cupy.ones(6, np.float32), cupy.zeros(6, np.float32)
+                places.append([Argument(n, a, np.float32, (6,)) for n, a in (("x", x), ("y", y))])
+                launch(kernel, "scale", ("float32", 5), 6, *places[-1], 0, 0.0)
+                assert to_numpy(y).tolist() == [5] * 6
+        with pytest.raises(ValueError, match="x on GPU 0, y on GPU 1"):
+            launch(kernel, "scale", ("float32", 5), 6, places[0][0], places[1][1], 0, 0.0)
+    assert made == [0, 1]
 
 
 def test_strides_may_be_allowed(gpu: ModuleType, kernel: str) -> None:

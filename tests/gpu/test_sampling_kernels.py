@@ -109,20 +109,21 @@ def test_each_pixel_adds_up_in_the_order_of_the_points(
     assert np.count_nonzero(dU) <= 2
 
 
+@pytest.mark.parametrize("side", [2, 3, 27])
 @pytest.mark.parametrize("source", ["grid", "map"])
 def test_the_same_bits_whichever_thread_comes_first(
-    stand_in: ModuleType, rng: np.random.Generator, source: str
+    stand_in: ModuleType, rng: np.random.Generator, source: str, side: int
 ) -> None:
-    """Hundreds of entries a pixel; through the grid several of one point as well."""
+    """A few entries a pixel, or hundreds; through the grid several of one point as well."""
     U = stand_in.cupy.zeros((2, 3, 2, 2), np.float32)
-    dV = stand_in.cupy.asarray(rng.normal(size=(2, 3, 30, 25)).astype(np.float32))
+    dV = stand_in.cupy.asarray(rng.normal(size=(2, 3, side, side)).astype(np.float32))
     theta = stand_in.cupy.asarray(rng.normal(size=(2, 2, 3)).astype(np.float32))
 
     def dU() -> Any:
         if source == "map":
-            _, backward = stn_np.affine_sample(U, theta, (30, 25), padding_mode="border")
+            _, backward = stn_np.affine_sample(U, theta, (side, side), padding_mode="border")
         else:
-            grid, _ = stn_np.affine_grid(theta, (30, 25))
+            grid, _ = stn_np.affine_grid(theta, (side, side))
             _, backward = stn_np.grid_sample(U, grid, mode="bicubic", padding_mode="wrap")
         return to_numpy(backward(dV)[0])
 
@@ -171,6 +172,30 @@ def test_any_memory_order(
             np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, 4])
+def test_gaps_along_any_axis(gpu: ModuleType, rng: np.random.Generator, axis: int) -> None:
+    U, grid, dV = case(rng, "3-D")
+    V, backward = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(grid))
+    expected = V, *backward(gpu.asarray(dV))
+    every_other = (slice(None),) * axis + (slice(None, None, 2),)
+    gaps = [gpu.asarray(np.repeat(x, 2, axis=axis))[every_other] for x in (U, grid, dV)]
+    V, backward = stn_np.grid_sample(*gaps[:2])
+    for ours, theirs in zip((V, *backward(gaps[2])), expected, strict=True):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+
+
+@pytest.mark.parametrize(("images", "places"), [(0, 1), (1, 0)])
+def test_none_of_what_is_shared(gpu: ModuleType, images: int, places: int) -> None:
+    U, theta = gpu.ones((images, 2, 3, 4)), gpu.zeros((places, 2, 3))
+    grid, dV = gpu.zeros((places, 5, 6, 2)), gpu.zeros((0, 2, 5, 6))
+    for V, backward in (
+        stn_np.grid_sample(U, grid),
+        stn_np.affine_sample(U, theta, (5, 6)),
+    ):
+        assert V.shape == dV.shape
+        assert not any(to_numpy(x).any() for x in backward(dV))
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_coordinates_in_float64_for_narrower_images(
     gpu: ModuleType, rng: np.random.Generator, dtype: Any
@@ -184,6 +209,17 @@ def test_coordinates_in_float64_for_narrower_images(
     np.testing.assert_array_equal(to_numpy(V), to_numpy(V_wide).astype(dtype))
     _, dgrid_wide = backward_wide(gpu.asarray(dV.astype(np.float64)))
     np.testing.assert_array_equal(to_numpy(dgrid), to_numpy(dgrid_wide))
+
+
+@pytest.mark.parametrize("size", [(1, 2**22), (2**22, 1)])
+def test_long_axes_take_coordinates_in_float64(
+    gpu: ModuleType, rng: np.random.Generator, size: tuple[int, int]
+) -> None:
+    U = rng.normal(size=(1, 1, *size))
+    grid = rng.uniform(-1, 1, (1, 5, 6, 2)).astype(np.float32)
+    V, _ = stn_np.grid_sample(U, grid, padding_mode="border")
+    V_, _ = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(grid), padding_mode="border")
+    np.testing.assert_allclose(to_numpy(V_), V, rtol=1e-9, atol=1e-9)
 
 
 def test_more_images_than_65535(gpu: ModuleType, rng: np.random.Generator) -> None:
@@ -318,3 +354,49 @@ def test_points_as_a_grid_of_one_column(gpu: ModuleType, rng: np.random.Generato
     expected, _ = stn_np.grid_sample(U, points[:, :, None])
     V, _ = stn_np.grid_sample(gpu.asarray(U), gpu.asarray(points)[:, :, None])
     np.testing.assert_allclose(gpu.asnumpy(V), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dims", ["2-D", "3-D"])
+def test_a_stride_along_an_axis_of_one_point_means_nothing(
+    gpu: ModuleType, rng: np.random.Generator, dims: str
+) -> None:
+    """A row of points that became a column is contiguous, and the stride of its width is not 2."""
+    U, _, _ = case(rng, dims)
+    n = U.ndim - 2
+    row = gpu.asarray(rng.uniform(-1.6, 1.6, (2, *(1,) * (n - 1), 5, n)))
+    column = row.transpose(0, n, *range(1, n), n + 1)  # (2, 5, 1, 2) or (2, 5, 1, 1, 3)
+    backwards = gpu.asarray(to_numpy(column))[..., ::-1, :]
+    dV = gpu.asarray(rng.normal(size=(2, 3, *column.shape[1:-1])))
+    V, backward = stn_np.grid_sample(U, to_numpy(column).copy())
+    expected = V, *backward(to_numpy(dV))
+    for grid in (column, backwards):
+        V_, backward_ = stn_np.grid_sample(gpu.asarray(U), grid)
+        for ours, theirs in zip((V_, *backward_(dV)), expected, strict=True):
+            np.testing.assert_allclose(to_numpy(ours), theirs, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["deterministic", "atomic"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_gradient_too_large_for_half_precision(
+    gpu: ModuleType, rng: np.random.Generator, method: str, dtype: Any
+) -> None:
+    """Whoever scales the loss of a float16 network up gives a gradient in a wider dtype."""
+    U, grid, dV = case(rng, "2-D", np.float16)
+    theta = rng.normal(size=(2, 2, 3)).astype(np.float32)
+    huge, tiny = ((dV.astype(np.float64) * scale).astype(dtype) for scale in (1e6, 1e-9))
+    for sample, first, *rest in (
+        (stn_np.grid_sample, grid),
+        (stn_np.affine_sample, theta, grid.shape[1:3]),
+    ):
+        _, backward = sample(U, first, *rest)
+        _, backward_ = sample(gpu.asarray(U), gpu.asarray(first), *rest, dU_method=method)
+        dU, dpoints = backward(huge)
+        dU_, dpoints_ = backward_(gpu.asarray(huge))
+        assert dU_.dtype == np.float16
+        np.testing.assert_array_equal(np.isinf(to_numpy(dU_)), np.isinf(dU))
+        scale = np.abs(dpoints).max()
+        np.testing.assert_allclose(to_numpy(dpoints_), dpoints, rtol=1e-4, atol=1e-5 * scale)
+        dU, dpoints = backward(tiny)
+        dU_, dpoints_ = backward_(gpu.asarray(tiny))
+        np.testing.assert_allclose(to_numpy(dU_), dU, atol=6e-8)
+        np.testing.assert_allclose(to_numpy(dpoints_), dpoints, rtol=1e-3, atol=1e-12)
