@@ -19,9 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+try:
+    import torch
+except ModuleNotFoundError:
+    print("nothing was measured: PyTorch, built for CUDA, is not installed", file=sys.stderr)
+    sys.exit(2)
 import gpu_sampler
 import gpu_training
-import torch
 from gpu_machine import HEAD, Gpu, Machine, Row
 
 from stn_np.devices import DeviceError, find_cupy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -51,7 +52,16 @@ def capture(step: Callable[[], None]) -> Callable[[], None]:
     cupy = import_cupy()
     # What the step allocates and frees belongs to the graph from now on, which uses the same
     # addresses in every replay. So it comes from a pool that nobody else takes memory from.
-    pool = cupy.cuda.MemoryPool()
+    # Should memory run out meanwhile, a pool gives back what is free in it, and tries again: it
+    # must not give back what was recorded. So its blocks are held here as well.
+    blocks: list[Any] = []
+
+    def block(size: int) -> Any:
+        blocks.append(cupy.cuda.MemoryPointer(cupy.cuda.Memory(size), 0))
+        return blocks[-1]
+
+    pool = cupy.cuda.MemoryPool(block)
+    device = cupy.cuda.Device()
     stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot be captured
     stream.wait_event(cupy.cuda.get_current_stream().record())
     with cupy.cuda.using_allocator(pool.malloc), stream:
@@ -61,16 +71,29 @@ def capture(step: Callable[[], None]) -> Callable[[], None]:
         _capturing.read = constants
         try:
             graph = _recorded(stream, step)
+        except BaseException:
+            blocks.clear()
+            pool.free_all_blocks()
+            raise
         finally:
             _capturing.read = None
 
     # The graph knows addresses only: what lies there must not go before it does.
-    alive = graph, pool, constants
+    alive = graph, pool, constants, blocks
 
     def replay() -> None:
         alive[0].launch()
 
+    # CuPy (14.2) does not free what is left in a pool that nobody has any more.
+    weakref.finalize(replay, _give_back, device, pool, blocks).atexit = False
     return replay
+
+
+def _give_back(device: Any, pool: Any, blocks: list[Any]) -> None:
+    """Free what a graph has used, which nobody can replay any more. It waits for the GPU."""
+    blocks.clear()
+    with device:
+        pool.free_all_blocks()
 
 
 def _recorded(stream: Any, step: Callable[[], None]) -> Any:

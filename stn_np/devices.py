@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import sys
 from functools import cache
 from typing import Any
@@ -60,7 +61,9 @@ def choose_device(name: str) -> tuple[str, str]:
     except DeviceError as error:
         if name != "auto":
             raise
-        return "cpu", f"--device auto: running on the CPU, since {error}"
+        # Who has no NVIDIA GPU at all need not hear what to install for one.
+        why = error if driver_version() else "no NVIDIA driver was found"
+        return "cpu", f"--device auto: running on the CPU, since {why}"
     return "gpu", ""
 
 
@@ -84,7 +87,7 @@ def find_cupy() -> Any:
         cupy = import_cupy()
     except ModuleNotFoundError as error:
         if error.name == "cupy":
-            raise DeviceError(f"CuPy is not installed: {_how_to_install()}") from None
+            raise DeviceError(_not_installed()) from None
         raise DeviceError(_broken("cannot be imported", error)) from error
     except Exception as error:  # what a CUDA library raises that cannot be loaded is its own affair
         raise DeviceError(_broken("cannot be imported", error)) from error
@@ -143,18 +146,26 @@ def _why_no_gpu(error: str, cuda: int) -> str:
     return f"CuPy finds no GPU ({error}): look what nvidia-smi says"
 
 
-def _how_to_install() -> str:
-    """The command that fits the driver."""
-    driver = driver_version()
-    if driver is None:
+def _not_installed() -> str:
+    """What to do where there is no CuPy: the driver comes first, and is not to be had by pip."""
+    if driver_version() is None:
         return (
-            'pip install "stn-np[cuda13]" (NVIDIA driver 580 or newer), or "stn-np[cuda12]"; '
-            "no driver was found here"
+            "no NVIDIA driver was found, without which there is no GPU to use; once there is one, "
+            f"{_how_to_install()}"
         )
+    return f"CuPy is not installed: {_how_to_install()}"
+
+
+def _how_to_install() -> str:
+    """The command that fits the driver, for the Python at hand."""
+    driver, install = driver_version(), f"{shlex.quote(sys.executable)} -m pip install"
+    if driver is None:
+        newer = '"cupy-cuda13x[ctk]" (driver 580 or newer)'
+        return f'{install} {newer}, or "cupy-cuda12x[ctk]"'
     if driver < 12000:
         knows = f"which knows CUDA {_dotted(driver)} only"
-        return f'update the NVIDIA driver, {knows}, and pip install "stn-np[cuda12]"'
-    return f'pip install "stn-np[cuda{12 if driver < 13000 else 13}]"'
+        return f'update the NVIDIA driver, {knows}, and {install} "cupy-cuda12x[ctk]"'
+    return f'{install} "cupy-cuda{12 if driver < 13000 else 13}x[ctk]"'
 
 
 def _broken(what: str, error: Exception) -> str:

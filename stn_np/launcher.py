@@ -153,7 +153,9 @@ def _compiled(cupy: Any, device: int, file: str, name: str) -> Any:
 def cublas() -> Any:
     """CuPy's copy of cuBLAS, found through the module that is linked to it; None if it is not."""
     try:
-        library = ctypes.CDLL(importlib.import_module("cupy_backends.cuda.libs.cublas").__file__)
+        # As an attribute of its package: that makes CuPy look for libcublas where pip puts it. To
+        # import it by its full name leaves that to the system's linker, which knows no wheels.
+        library = ctypes.CDLL(importlib.import_module("cupy_backends.cuda.libs").cublas.__file__)
         set_stream, set_workspace = library.cublasSetStream_v2, library.cublasSetWorkspace_v2
         multiply = library.cublasGemmEx_64
     except (ImportError, OSError, AttributeError):  # on Windows names are not looked up further

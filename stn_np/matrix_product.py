@@ -49,6 +49,8 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if 0 in (n, k, m):
         y[...] = 0
         return y  # type: ignore[no-any-return]
+    if y.dtype != dtype or (m > 1 and y.strides[1] != y.itemsize):  # cuBLAS would not notice
+        raise ValueError(f"out: expected {dtype}, row by row, got {y.dtype}, strides {y.strides}")
     if cublas() is None:
         return xp.matmul(a, b, out=out)  # type: ignore[no-any-return]
     with y.device:

@@ -10,6 +10,7 @@ import pytest
 import stn_np
 
 ROOT = Path(__file__).resolve().parents[1]
+HEADING = re.compile(r"^#+ (.*)$", re.M)
 HEAVY = ("matplotlib", "pooch", "tqdm", "PIL", "cupy", "scipy", "torch")
 
 
@@ -36,6 +37,23 @@ def test_only_the_backend_imports_cupy():
 )
 def test_readme_example_runs(block):
     exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_example_of_the_gpu_guide_runs(stand_in, capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/gpu.md").read_text(), re.S)
+    exec(compile(block, "gpu.md", "exec"), {})
+    assert 1 < float(capsys.readouterr().out) < 4
+
+
+def test_links_of_the_guides_lead_somewhere():
+    for page in (ROOT / "docs").glob("*.md"):
+        text = page.read_text()
+        links = re.findall(r"\]\((?!http|#)([^)#]+)", text)
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+        anchors = {
+            re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in HEADING.findall(text)
+        }
+        assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors, page
 
 
 def test_readme_links_lead_somewhere():

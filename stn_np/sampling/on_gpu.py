@@ -17,7 +17,7 @@ from stn_np.backend import Array
 from stn_np.sampling.bilinear import GridSampleBackward
 from stn_np.sampling.coordinates import coordinate_dtype
 from stn_np.sampling.gpu_sampling import TRANSPOSE, Sampling
-from stn_np.sampling.gpu_source import AFFINE, MODES, SAMPLER, from_grid, from_matrices
+from stn_np.sampling.gpu_source import AFFINE, MODES, SAMPLER, TAPS, from_grid, from_matrices
 
 #: The ways to sum up the gradient of the image, as `grid_sample` knows them.
 DU_METHODS = ("deterministic", "atomic")
@@ -114,5 +114,6 @@ def variants() -> Iterator[tuple[str, str, tuple[str | int | bool, ...]]]:
             yield TRANSPOSE, "affine_fill", (*types, *affine)
     for A in ("float32", "float64"):
         yield TRANSPOSE, "sort_rows", (A,)
-    for T, taps in product(("float16", "float32", "float64"), (1, 4, 8, 16, 64)):
+    entries = sorted({taps**n for taps in TAPS.values() for n in (2, 3)})
+    for T, taps in product(("float16", "float32", "float64"), entries):
         yield TRANSPOSE, "gather", (T, taps)
