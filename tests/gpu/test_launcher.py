@@ -192,6 +192,7 @@ def test_strides_may_be_allowed(gpu: ModuleType, kernel: str) -> None:
     x, y = gpu.ones((6, 2), np.float32)[:, 0], gpu.zeros(6, np.float32)
     arguments = Argument("x", x, np.float32, (6,), strided=True), Argument("y", y, np.float32, (6,))
     launch(kernel, "scale", ("float32", 1), 6, *arguments, 0, 0.0)
+    assert to_numpy(y).tolist() == [1] * 6
 
 
 def test_kernels_are_compiled_once(
