@@ -1,7 +1,7 @@
 """Compile every kernel variant for every architecture, and check what comes out.
 
     python scripts/compile_kernels.py            # what CI does
-    python scripts/compile_kernels.py --record   # and write docs/kernels.md
+    python scripts/compile_kernels.py --record   # and write docs/explanation/kernels.md
 
 It fails if a variant does not compile, warns, or keeps anything in local memory. Needs no GPU, but
 ``pip install -e ".[nvrtc]"``. Comments apart, a change of a kernel wants a new record.
@@ -56,7 +56,7 @@ def spilling(reports: Sequence[Report]) -> list[str]:
 def main() -> None:
     """Compile, complain, and write the record if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--record", action="store_true", help="write docs/kernels.md")
+    parser.add_argument("--record", action="store_true", help="write docs/explanation/kernels.md")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     arguments = parser.parse_args()
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the kernels need, as a table in docs/kernels.md, and of which source it is a record."""
+"""What the kernels need, a table in docs/explanation/kernels.md; of which source it is a record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kernel_compiler import Report, Variant
 
 from stn_np import launcher
 
-PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "kernels.md"
 BEGIN, END = "<!-- written by scripts/compile_kernels.py -->\n", "<!-- end -->\n"
 
 #: Warps that one multiprocessor can hold, by architecture (CUDA C++ Programming Guide).

@@ -40,7 +40,7 @@ def test_readme_example_runs(block):
 
 
 def test_the_example_of_the_gpu_guide_runs(stand_in, capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/gpu.md").read_text(), re.S)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/explanation/gpu.md").read_text(), re.S)
     exec(compile(block, "gpu.md", "exec"), {})
     assert 1 < float(capsys.readouterr().out) < 4
 

@@ -1,7 +1,8 @@
 """The pictures of a run, drawn from the files in its folder alone, and the gallery.
 
 Needs matplotlib, which nothing else in the library imports. No window is opened and pyplot is not
-used, so that drawing leaves no trace in the program that asks for it.
+used, so that drawing leaves no trace in the program that asks for it; but for `show_images`, which
+is for notebooks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from stn_np.plots.animation import save_animation
 from stn_np.plots.curves import draw_curves
+from stn_np.plots.drawing import draw_frame, draw_grid, in_pixels, show_image, show_images
 from stn_np.plots.gallery import draw_gallery
 from stn_np.plots.run_files import read_run
 from stn_np.plots.sheet import draw_sheet, draw_strip
@@ -72,4 +74,13 @@ def draw_banner(run: Path, path: Path) -> Path:
     return save(draw_strip(read_run(Path(run))), Path(path))
 
 
-__all__ = ["draw_banner", "draw_gallery", "draw_run"]
+__all__ = [
+    "draw_banner",
+    "draw_frame",
+    "draw_gallery",
+    "draw_grid",
+    "draw_run",
+    "in_pixels",
+    "show_image",
+    "show_images",
+]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from stn_np.plots import drawing
 from stn_np.plots.style import BLUE, VERMILION
 
 #: Points of a grid along each side.
@@ -29,17 +30,12 @@ def draw_grid(axes: Axes, points: NDArray[np.float64], *, net: bool = False) -> 
     net
         Add the third sides of the triangles of a 4 x 4 net.
     """
-    for k in range(0, SIZE, STEP):
-        axes.plot(*points[k].T, color=BLUE, lw=0.8)
-        axes.plot(*points[:, k].T, color=BLUE, lw=0.8)
+    drawing.draw_grid(axes, points, step=STEP)
     if net:
         side = 2 * STEP
         t = np.arange(side + 1)
         for i, j in product(range(0, SIZE - 1, side), repeat=2):
             axes.plot(*points[i + t, j + t].T, color=BLUE, lw=0.8, ls=":")
-    frame = np.concatenate([points[:, -1], points[-1, ::-1], points[::-1, 0]])
-    axes.plot(*frame.T, color=BLUE, lw=1.6, clip_on=False)
-    axes.plot(*points[0].T, color=VERMILION, lw=3, solid_capstyle="butt", clip_on=False)
 
 
 def draw_points(axes: Axes, points: NDArray[np.float64]) -> None:

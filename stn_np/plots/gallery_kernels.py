@@ -11,9 +11,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stn_np.plots.drawing import show_image
 from stn_np.plots.gallery_paddings import HEIGHT as PADDINGS_HEIGHT
 from stn_np.plots.gallery_paddings import draw_paddings
-from stn_np.plots.gallery_page import LINE, MARGIN, Page, embedded_five, require_all, show
+from stn_np.plots.gallery_page import LINE, MARGIN, Page, embedded_five, require_all
 from stn_np.plots.style import BLUE, DPI, GREY, RULE, SMALL, TEXT, TITLE, VERMILION
 from stn_np.sampling import MODES, Kernel, grid_sample, kernels
 from stn_np.sampling.kernel import weigh
@@ -135,7 +136,7 @@ def _draw_originals(page: Page, few: NDArray[np.float64], many: NDArray[np.float
 
 def _draw_square(page: Page, x: float, y: float, image: NDArray[np.float64]) -> None:
     """Draw an image (1, 1, H, W) as a square."""
-    show(page.axes(x, y, SIDE, SIDE), image[0, 0], cmap=INKS, vmin=LEAST, vmax=MOST)
+    show_image(page.axes(x, y, SIDE, SIDE), image[0, 0], cmap=INKS, vmin=LEAST, vmax=MOST)
 
 
 def _draw_text_and_curve(page: Page, y: float, name: str, row: Row) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from stn_np.plots.drawing import show_image
 from stn_np.plots.gallery_page import (
     LINE,
     MARGIN,
@@ -12,7 +13,6 @@ from stn_np.plots.gallery_page import (
     embedded_five,
     enlarged,
     require_all,
-    show,
 )
 from stn_np.plots.style import BLUE, DPI, TEXT
 from stn_np.sampling import PADDING_MODES, grid_sample
@@ -68,7 +68,7 @@ def draw_paddings(page: Page, y: float) -> None:
         x, top = MARGIN + column * (SIDE + GAP), y + HEAD + row * DOWN
         V = seen_from_afar(U, name, value)
         axes = page.axes(x, top, SIDE, SIDE)
-        show(axes, V[0, 0])
+        show_image(axes, V[0, 0])
         a, b = SIZE - 0.5, 2 * SIZE - 0.5  # the image's edges
         axes.plot([a, b, b, a, a], [a, a, b, b, a], color=BLUE, lw=1.6)
         page.text(x, top + SIDE + 0.18, name, size=TEXT, fontweight="bold")

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from stn_np.data import digits
-from stn_np.plots.style import INK, RULE, SMALL, new_figure
+from stn_np.plots.style import INK, SMALL, new_figure
 from stn_np.sampling import grid_sample
 from stn_np.transforms import affine_grid
 
@@ -80,35 +79,6 @@ def enlarged(U: NDArray[Any], size: int, share: float) -> NDArray[np.float64]:
     grid, _ = affine_grid(theta, (size, size), align_corners=False)
     V, _ = grid_sample(U, grid, mode="bicubic", align_corners=False)
     return np.clip((V - 0.3) / 0.4, 0, 1)  # more contrast than the blurred edges have
-
-
-def show(
-    axes: Axes,
-    image: NDArray[Any],
-    *,
-    field: float = 0.5,
-    cmap: str | Colormap = "gray_r",
-    vmin: float = 0,
-    vmax: float = 1,
-) -> None:
-    """Show an image (H, W), with a thin line where it ends.
-
-    Parameters
-    ----------
-    axes, image
-        Where, and what.
-    field
-        How much to show round it, in image sizes to each side of its centre; 0.5 is the image.
-    cmap, vmin, vmax
-        matplotlib's colours and the values at their ends: by default 0 is paper and 1 is ink.
-    """
-    H, W = image.shape
-    axes.imshow(image, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest")
-    axes.set_xlim((W - 1) / 2 - field * W, (W - 1) / 2 + field * W)
-    axes.set_ylim((H - 1) / 2 + field * H, (H - 1) / 2 - field * H)
-    axes.set_axis_off()
-    outline = np.array([(0, 0), (W, 0), (W, H), (0, H), (0, 0)]) - 0.5
-    axes.plot(*outline.T, color=RULE, linewidth=0.8, clip_on=False)
 
 
 def require_all(what: str, shown: Iterable[str], known: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from stn_np.plots.drawing import in_pixels, show_image
 from stn_np.plots.gallery_examples import Theta, examples
 from stn_np.plots.gallery_grid import SIZE, draw_grid, draw_points
 from stn_np.plots.gallery_page import (
@@ -17,7 +18,6 @@ from stn_np.plots.gallery_page import (
     Page,
     embedded_five,
     enlarged,
-    show,
 )
 from stn_np.plots.gallery_volume import HEIGHT as VOLUME_HEIGHT
 from stn_np.plots.gallery_volume import draw_volume
@@ -106,21 +106,16 @@ def _draw_pair(
     right = page.axes(x + INPUT + ARROW, y + (INPUT - IMAGE) / 2, IMAGE, IMAGE)
     middle = y + INPUT / 2
     page.text(x + INPUT + ARROW / 2, middle, "→", GREY, TITLE, ha="center", va="center")
-    show(left, U[0, 0], field=FIELD, vmax=STROKE_END)
-    show(right, V[0, 0], vmax=STROKE_END)
+    show_image(left, U[0, 0], field=FIELD, vmax=STROKE_END)
+    show_image(right, V[0, 0], vmax=STROKE_END)
     net = family.name == "piecewise-affine"
     straight, _ = affine_grid(np.eye(2, 3)[None], (SIZE, SIZE))
-    draw_grid(left, in_pixels(grid[0]), net=net)
-    draw_grid(right, in_pixels(straight[0]), net=net)
+    draw_grid(left, in_pixels(grid[0], (SIZE, SIZE)), net=net)
+    draw_grid(right, in_pixels(straight[0], (SIZE, SIZE)), net=net)
     points = getattr(family, "control_points", None)
     if points is not None:
-        draw_points(left, in_pixels(theta.reshape(-1, 2)))
-        draw_points(right, in_pixels(points))
-
-
-def in_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normalised coordinates in pixels; with the library's corner rule, 1 is the last centre."""
-    return (points + 1) * (SIZE - 1) / 2
+        draw_points(left, in_pixels(theta.reshape(-1, 2), (SIZE, SIZE)))
+        draw_points(right, in_pixels(points, (SIZE, SIZE)))
 
 
 def _write_caption(page: Page, place: int, name: str, does: str, theta: str) -> None:

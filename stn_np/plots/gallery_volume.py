@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from stn_np.plots.drawing import show_image
 from stn_np.plots.gallery_grid import draw_grid
-from stn_np.plots.gallery_page import LINE, MARGIN, STROKE_END, Page, show
+from stn_np.plots.gallery_page import LINE, MARGIN, STROKE_END, Page
 from stn_np.plots.style import GREY, TEXT, TITLE
 from stn_np.sampling import grid_sample
 from stn_np.transforms import Affine3d
@@ -45,7 +46,9 @@ def draw_volume(
     _draw_sketch(page.axes(x, y, SKETCH, SKETCH), U[0, 0], grid[0])
     page.text(x + SKETCH / 2, below, "U, and a layer of the grid", GREY, ha="center")
     for x, image, name in zip(columns, (U, V), "UV", strict=True):
-        show(page.axes(x, middle - side / 2, side, side), image[0, 0].max(axis=0), vmax=STROKE_END)
+        show_image(
+            page.axes(x, middle - side / 2, side, side), image[0, 0].max(axis=0), vmax=STROKE_END
+        )
         page.text(x + side / 2, below, f"{name} from the front", GREY, ha="center")
     between = (columns[0] + side + columns[1]) / 2
     page.text(between, middle, "→", GREY, TITLE, ha="center", va="center")
