@@ -102,12 +102,29 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     SystemExit
         After ``--help``, or with code 2 after a message about what is wrong.
     """
+    parser, parsers = _build()
+    first = arguments[0] if arguments else ""
+    if first and not first.startswith("-") and first not in COMMANDS:
+        parser.error(f"unknown command {first!r}{_nearest(first, COMMANDS)}")
+    options, extra = parser.parse_known_args(arguments)
+    if extra:
+        parsers[options.command].unknown(extra[0])
+    return options
+
+
+def build_parser() -> Parser:
+    """Build the parser of the whole command line, which the documentation is made from."""
+    return _build()[0]
+
+
+def _build() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of its commands."""
     parser = Parser(
         prog="stn-np",
         description="Spatial Transformer Networks (Jaderberg et al., 2015) from scratch in NumPy.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    parsers = {
+    parsers: dict[str, Parser] = {
         name: commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         for name, text in COMMANDS.items()
     }
@@ -124,13 +141,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="FOLDER",
         help="where to; pictures of that name are replaced (default: gallery)",
     )
-    first = arguments[0] if arguments else ""
-    if first and not first.startswith("-") and first not in COMMANDS:
-        parser.error(f"unknown command {first!r}{_nearest(first, COMMANDS)}")
-    options, extra = parser.parse_known_args(arguments)
-    if extra:
-        parsers[options.command].unknown(extra[0])
-    return options
+    return parser, parsers
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

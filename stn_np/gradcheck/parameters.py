@@ -21,7 +21,7 @@ def parameters_as_inputs(module: Module) -> tuple[Function, dict[str, Array]]:
     Returns
     -------
     f : callable
-        ``y, backward = f(x, *values)``; backward(dy) returns (dx, *gradients of the parameters).
+        ``y, backward = f(x, *values)``; backward(dy) returns dx, then the parameters' gradients.
     values : dict of Array
         The parameters' values by name, in the order in which f takes them.
 

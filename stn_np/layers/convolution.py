@@ -38,7 +38,7 @@ ConvBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 def conv2d(
     x: Array, weight: Array, bias: Array, *, needs_dx: bool = True
 ) -> tuple[Array, ConvBackward]:
-    """Cross-correlation of images with a bank of kernels, stride 1, no padding.
+    r"""Cross-correlation of images with a bank of kernels, stride 1, no padding.
 
     Parameters
     ----------
@@ -64,6 +64,15 @@ def conv2d(
         If an argument is no floating-point array, or the dtypes or libraries differ.
     ValueError
         If a shape does not fit, or the image is smaller than the kernel.
+
+    Notes
+    -----
+    .. math:: y_{n f i j} = b_f + \sum_{c, u, v} w_{f c u v}\, x_{n c, i+u, j+v}
+
+    .. math::
+
+        dw_{f c u v} = \sum_{n, i, j} dy_{n f i j}\, x_{n c, i+u, j+v}, \quad
+        dx_{n c p q} = \sum_{f, u, v} w_{f c u v}\, dy_{n f, p-u, q-v}
     """
     xp = array_module(x=x, weight=weight, bias=bias)
     check_array("x", x, ("N", "C", "H", "W"))

@@ -15,7 +15,7 @@ from stn_np.checks import check_array, check_scalar, check_shape
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Array]]:
-    """Mean cross-entropy of softmax(logits) against class labels.
+    r"""Mean cross-entropy of softmax(logits) against class labels.
 
     Parameters
     ----------
@@ -40,6 +40,11 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
 
     Notes
     -----
+    .. math::
+
+        L = -\frac{1}{N} \sum_n \log \frac{e^{z_{n, l_n}}}{\sum_k e^{z_{nk}}}, \quad
+        dz_{nk} = \frac{dL}{N} \Bigl( \frac{e^{z_{nk}}}{\sum_j e^{z_{nj}}} - [k = l_n] \Bigr)
+
     To look at the labels a program has to wait for the GPU. So there a label that is out of range
     is no error: the loss and the gradient of its row become NaN.
     """

@@ -19,7 +19,7 @@ LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 def linear(
     x: Array, weight: Array, bias: Array, *, needs_dx: bool = True
 ) -> tuple[Array, LinearBackward]:
-    """Fully connected layer.
+    r"""Fully connected layer.
 
     Parameters
     ----------
@@ -45,6 +45,10 @@ def linear(
         If an argument is no floating-point array, or the dtypes or libraries differ.
     ValueError
         If a shape does not fit.
+
+    Notes
+    -----
+    .. math:: y = x W^T + b, \quad dx = dy\, W, \quad dW = dy^T x, \quad db_k = \sum_n dy_{nk}
     """
     array_module(x=x, weight=weight, bias=bias)
     check_array("x", x, ("N", "D"))

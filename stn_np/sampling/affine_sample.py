@@ -78,10 +78,10 @@ def affine_sample(
     Identity, flips, quarter turns and shifts by whole pixels are as exact as there.
 
     With x and x_t counted in pixels from the centres of the input and of the output, eq. (1) is
-    x = A (x_t, y_t, 1)^T, where A is theta times the two grids' numbers of pixels a unit, entry by
-    entry. For the identity A holds only 0 and 1, and x_t only whole or half numbers: no rounding.
-    The third column of A also takes what `stn_np.sampling.points` adds to each coordinate, so a
-    small matrix product is all that it takes to locate the points.
+    :math:`x = A (x_t, y_t, 1)^T`, where A is theta times the two grids' numbers of pixels a unit,
+    entry by entry. For the identity A holds only 0 and 1, and x_t only whole or half numbers: no
+    rounding. The third column of A also takes what `stn_np.sampling.points` adds to each
+    coordinate, so a small matrix product is all that it takes to locate the points.
 
     Source: Jaderberg et al. 2015, eqs (1), (5), (6), (7).
     """

@@ -42,7 +42,7 @@ def grid_sample(
     needs_dU: bool = True,
     needs_dgrid: bool = True,
 ) -> tuple[Array, GridSampleBackward]:
-    """Read the image U at the points of a grid, eq. (3).
+    r"""Read the image U at the points of a grid, eq. (3).
 
     Parameters
     ----------
@@ -95,6 +95,20 @@ def grid_sample(
 
     Notes
     -----
+    With the point :math:`(x_i^s, y_i^s)` in pixels,
+
+    .. math:: V_i^c = \sum_n \sum_m U_{nm}^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{3}
+
+    .. math:: k(d) = \max(0, 1 - |d|) \quad \text{for mode "bilinear"} \tag{5}
+
+    and the pullback, with k' the slope of k, is
+
+    .. math:: dU_{nm}^c = \sum_i dV_i^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{6}
+
+    .. math:: dx_i^s = \sum_c dV_i^c \sum_n \sum_m U_{nm}^c\, k'(x_i^s - m)\, k(y_i^s - n) \tag{7}
+
+    times the pixels that a unit of the grid is: (W - 1)/2, or W/2 without aligned corners.
+
     **Convention.** (x, y) in [-1, 1]; x runs along W to the right, y along H downwards, z along D.
     ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of the
     outermost pixels, x_pixel = (x + 1)(W - 1)/2; an axis of one pixel is read at that pixel

@@ -73,7 +73,9 @@ BY_NAME = {"nearest": NEAREST, "bilinear": LINEAR, "bicubic": CUBIC}
 
 
 def gaussian(sigma: float = 0.5) -> Kernel:
-    """exp(-d^2 / 2 sigma^2), cut off at three sigma (one pixel at least), normalised.
+    r"""A bell, cut off at three sigma (one pixel at least), normalised.
+
+    .. math:: k(d) = e^{-d^2 / 2 \sigma^2}
 
     It smooths: with the default, a pixel's own weight at its centre is 0.80. The value at the cut
     is subtracted, so that the kernel ends without a jump.
@@ -103,7 +105,10 @@ def gaussian(sigma: float = 0.5) -> Kernel:
 
 
 def lanczos(a: int = 3) -> Kernel:
-    """sinc(d) sinc(d / a) for abs(d) < a, normalised: sharp, with slight ringing.
+    r"""A windowed sinc, normalised: sharp, with slight ringing.
+
+    .. math:: k(d) = \operatorname{sinc}(d) \operatorname{sinc}(d / a), \quad |d| < a, \quad
+        \operatorname{sinc}(d) = \frac{\sin \pi d}{\pi d}
 
     Parameters
     ----------

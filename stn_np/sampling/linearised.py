@@ -62,7 +62,7 @@ def linearised_dgrid(
     *,
     align_corners: bool,
 ) -> Array:
-    """The gradient to the grid by planes fitted to samples around its points.
+    r"""The gradient to the grid by planes fitted to samples around its points.
 
     Parameters
     ----------
@@ -88,7 +88,10 @@ def linearised_dgrid(
     Notes
     -----
     The plane V + a . d with free height fits samples V_k at displacements d_k best for
-    a = S^-1 sum_k (d_k - mean d) V_k, with S = sum_k (d_k - mean d)(d_k - mean d)^T. That is linear
+
+    .. math:: a = S^{-1} \sum_k (d_k - \bar d) V_k, \quad S = \sum_k (d_k - \bar d)(d_k - \bar d)^T.
+
+    That is linear
     in V_k, so the channels are summed up with dV first, and one plane is fitted a point.
     """
     xp = array_module(grid=grid, dV=dV)

@@ -17,7 +17,9 @@ from stn_np.training.optimizer_base import Optimizer, RateFactor
 
 
 class SGD(Optimizer):
-    """Gradient descent with momentum (Polyak's, not Nesterov's): b = momentum b + g; p -= lr b.
+    """Gradient descent with momentum (Polyak's, not Nesterov's).
+
+    With a running direction b that starts at 0: ``b = momentum * b + g``, then ``p -= lr * b``.
 
     Parameters
     ----------
@@ -49,10 +51,13 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba, 2015), in the form that PyTorch computes too.
+    r"""Adam (Kingma & Ba, 2015), in the form that PyTorch computes too.
 
-    m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
-    p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps).
+    .. math::
+
+        m \leftarrow b_1 m + (1 - b_1) g, \quad v \leftarrow b_2 v + (1 - b_2) g^2, \quad
+        p \leftarrow p - \frac{\mathrm{lr}}{1 - b_1^t}
+        \frac{m}{\sqrt{v / (1 - b_2^t)} + \mathrm{eps}}
 
     Parameters
     ----------
@@ -107,7 +112,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019): p *= 1 - lr weight_decay first.
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
+
+    Before each of Adam's steps, ``p *= 1 - lr * weight_decay``.
 
     Parameters
     ----------

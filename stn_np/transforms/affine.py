@@ -18,7 +18,7 @@ from stn_np.transforms.target_grid import grid_beside
 def affine_grid(
     theta: Array, out_shape: tuple[int, ...], *, align_corners: bool = True
 ) -> tuple[Array, Backward]:
-    """Source coordinates of every output pixel under an affine map, eq. (1); eq. (10) for volumes.
+    r"""Source coordinates of every output pixel under an affine map, eq. (1); eq. (10) for volumes.
 
     Parameters
     ----------
@@ -47,6 +47,15 @@ def affine_grid(
 
     Notes
     -----
+    .. math::
+
+        \begin{pmatrix} x_i^s \\ y_i^s \end{pmatrix} = \begin{pmatrix}
+        \theta_{11} & \theta_{12} & \theta_{13} \\ \theta_{21} & \theta_{22} & \theta_{23}
+        \end{pmatrix} \begin{pmatrix} x_i^t \\ y_i^t \\ 1 \end{pmatrix} \tag{1}
+
+    backward multiplies by the target points transposed, :math:`d\theta = \sum_i ds_i (x_i^t, y_i^t,
+    1)`. Volumes have one row and one column more, eq. (10).
+
     **Convention.** The map goes *backward*, from target to source: theta says where in the input
     each output pixel is read. A scale below 1 therefore zooms in. Coordinates run over [-1, 1],
     x to the right and y downwards; a positive angle in [[cos, -sin], [sin, cos]] turns what one

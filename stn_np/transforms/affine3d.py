@@ -11,10 +11,14 @@ from stn_np.transforms.groups import MatrixGroup
 
 
 class Affine3d(MatrixGroup):
-    """The affine family of volumes: theta is the matrix (3, 4) of eq. (10), row by row.
+    r"""The affine family of volumes: theta is the matrix (3, 4) of eq. (10), row by row.
 
     Called as ``grid, backward = Affine3d()(theta, (D, H, W))`` with theta (N, 12) and the grid
     (N, D, H, W, 3), last axis (x, y, z); see `affine_grid`.
+
+    Notes
+    -----
+    .. math:: (x^s, y^s, z^s)^T = \Theta\, (x^t, y^t, z^t, 1)^T \tag{10}
     """
 
     name = "affine3d"

@@ -15,7 +15,7 @@ from stn_np.transforms.similarity import proportion
 
 
 class AffineNatural(MatrixFamily):
-    """The affine family as theta = (angle, log s_x, log s_y, shear, t_x, t_y).
+    r"""The affine family as theta = (angle, log s_x, log s_y, shear, t_x, t_y).
 
     It has all affine maps that do not mirror, each once but for full turns, and its identity is all
     zeros. Called as ``grid, backward = AffineNatural()(theta, (H, W))`` with theta (N, 6); see
@@ -33,10 +33,17 @@ class AffineNatural(MatrixFamily):
 
     Notes
     -----
+    In pixels, with angle a and shear m, the linear part of the map is
+
+    .. math::
+
+        \begin{pmatrix} \cos a & -\sin a \\ \sin a & \cos a \end{pmatrix}
+        \begin{pmatrix} 1 & m \\ 0 & 1 \end{pmatrix}
+        \begin{pmatrix} s_x & 0 \\ 0 & s_y \end{pmatrix}
+
     **Convention.** Target points are first scaled, then sheared, turned and shifted. Scales, shear
-    and angle are those that one sees in pixels: with c, s = cos, sin of the angle the linear map is
-    [[c, -s], [s, c]] [[1, shear], [0, 1]] diag(s_x, s_y) there, and in coordinates that run over
-    [-1, 1] its upper right entry is multiplied by h/w and the lower left one by w/h. h and w are
+    and angle are those that one sees in pixels; in coordinates that run over [-1, 1] the product's
+    upper right entry is multiplied by h/w and the lower left one by w/h. h and w are
     H - 1 and W - 1 with aligned corners, else H and W. The shifts are in normalised units.
     """
 

@@ -11,10 +11,14 @@ from stn_np.transforms.groups import PairBackward, check_pair, check_scales
 
 
 class Attention(MatrixFamily):
-    """The attention family: theta = (s, t_x, t_y) stands for [[s, 0, t_x], [0, s, t_y]], eq. (2).
+    r"""The attention family: theta = (s, t_x, t_y) stands for [[s, 0, t_x], [0, s, t_y]], eq. (2).
 
     It crops a box round (t_x, t_y) whose sides are s times the image's. Called as
     ``grid, backward = Attention()(theta, (H, W))`` with theta (N, 3); see `affine_grid`.
+
+    Notes
+    -----
+    .. math:: A_\theta = \begin{pmatrix} s & 0 & t_x \\ 0 & s & t_y \end{pmatrix} \tag{2}
     """
 
     name = "attention"

@@ -16,11 +16,11 @@ from stn_np.transforms.target_grid import homogeneous_grid
 
 
 class ControlPointTransform:
-    """A family whose theta says where each of K control points c_k is read from.
+    r"""A family whose theta says where each of K control points c_k is read from.
 
     The displacement of the control points spreads over the image with fixed weights,
 
-        s(t) = t + sum_k Phi_k(t) (theta_k - c_k),
+    .. math:: s(t) = t + \sum_k \Phi_k(t) (\theta_k - c_k),
 
     so that theta = c is the identity exactly, bit for bit. A family gives the weights Phi.
 

@@ -10,7 +10,7 @@ from stn_np.transforms.target_grid import grid_beside
 
 
 class Flow:
-    """Dense displacements, for one output size: s_i = t_i + d_i, 2 H' W' numbers.
+    r"""Dense displacements, for one output size: s_i = t_i + d_i, 2 H' W' numbers.
 
     Called as ``grid, backward = Flow((H', W'))(theta, (H', W'))`` with theta (N, 2 H' W').
 
@@ -26,6 +26,8 @@ class Flow:
 
     Notes
     -----
+    .. math:: x_i^s = x_i^t + d_i^x, \quad y_i^s = y_i^t + d_i^y
+
     **Convention.** theta holds all dx, row by row, then all dy, in normalised units: with aligned
     corners 2/(W - 1) is one pixel of an input of width W, otherwise 2/W is. d_i leads from the
     output pixel to where it is read, so the picture moves the other way.

@@ -28,7 +28,7 @@ LinearBasisBackward = Callable[[Array], tuple[Array, Array | None]]
 def linear_basis_grid(
     M: Array, B: Array, *, needs_dB: bool = True
 ) -> tuple[Array, LinearBasisBackward]:
-    """Source coordinates of every output pixel as weighted sums of K basis images.
+    r"""Source coordinates of every output pixel as weighted sums of K basis images.
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ def linear_basis_grid(
 
     Notes
     -----
+    .. math:: \mathcal{T}_\theta(G) = M_\theta B, \quad dM = ds\, B^T, \quad dB = M^T ds
+
     **Convention.** The grid is in normalised coordinates and goes backward, from target to source,
     as in `stn_np.affine_grid`. Which points -1 and +1 are is for B to say.
 

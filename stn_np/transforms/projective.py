@@ -23,13 +23,20 @@ LARGEST = 1e30
 
 
 class Projective(MatrixGroup):
-    """The projective family: theta is H = [h_1; h_2; h_3], row by row, without its last entry, 1.
+    r"""The projective family: theta is H = [h_1; h_2; h_3], row by row, without its last entry, 1.
 
     A target point p = (x_t, y_t, 1) is read at (h_1 p / h_3 p, h_2 p / h_3 p). Called as
     ``grid, backward = Projective()(theta, (H, W))`` with theta (N, 8).
 
     Notes
     -----
+    .. math::
+
+        x^s = \frac{h_1 p}{h_3 p}, \quad y^s = \frac{h_2 p}{h_3 p}, \quad
+        p = \begin{pmatrix} x^t \\ y^t \\ 1 \end{pmatrix}, \quad H = \begin{pmatrix}
+        \theta_1 & \theta_2 & \theta_3 \\ \theta_4 & \theta_5 & \theta_6 \\ \theta_7 & \theta_8 & 1
+        \end{pmatrix}
+
     **Convention.** Rows of H are in the order (x, y, 1), and so are its columns. Else as in
     `stn_np.affine_grid`, which is the case theta[6] = theta[7] = 0.
 

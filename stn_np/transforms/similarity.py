@@ -41,11 +41,9 @@ def proportion(
 
 
 class Similarity(MatrixFamily):
-    """The similarity family: theta = (angle, s, t_x, t_y), a rotation and a scale in pixels.
+    r"""The similarity family: theta = (angle, s, t_x, t_y), a rotation and a scale in pixels.
 
-    With h/w the image's proportions it stands for
-    [[s cos, -s sin h/w, t_x], [s sin w/h, s cos, t_y]]. Called as
-    ``grid, backward = Similarity()(theta, (H, W))`` with theta (N, 4); see `affine_grid`.
+    Called as ``grid, backward = Similarity()(theta, (H, W))`` with theta (N, 4); see `affine_grid`.
 
     Parameters
     ----------
@@ -60,6 +58,14 @@ class Similarity(MatrixFamily):
 
     Notes
     -----
+    With angle a, and h/w the image's proportions,
+
+    .. math::
+
+        A_\theta = \begin{pmatrix}
+        s \cos a & -s \sin a \cdot h/w & t_x \\ s \sin a \cdot w/h & s \cos a & t_y
+        \end{pmatrix}
+
     **Convention.** The angle is in radians; a positive one turns what one sees counter-clockwise. A
     scale below 1 zooms in. The shifts are in normalised units: half an image is 1. As the
     coordinates of both axes run over [-1, 1], a turn in pixels is the matrix above: h and w are

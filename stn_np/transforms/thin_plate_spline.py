@@ -16,7 +16,7 @@ MAX_CONDITION = 1e10
 
 
 class ThinPlateSpline(ControlPointTransform):
-    """Thin plate splines: theta is where each control point is read from, 2 K numbers.
+    r"""Thin plate splines: theta is where each control point is read from, 2 K numbers.
 
     Called as ``grid, backward = ThinPlateSpline()(theta, (H, W))`` with theta (N, 2 K). Each
     coordinate of the source point is the height of a thin metal plate held at the control points.
@@ -43,10 +43,11 @@ class ThinPlateSpline(ControlPointTransform):
 
     Notes
     -----
-    For each coordinate, with phi(r) = r^2 log r^2 and phi(0) = 0,
+    For each coordinate, with :math:`\varphi(r) = r^2 \log r^2` and :math:`\varphi(0) = 0`,
 
-        s(t) = a_0 + a_1 x + a_2 y + sum_k w_k phi(|t - c_k|),
-        s(c_k) + lambda w_k = theta_k,  sum_k w_k = 0,  sum_k w_k c_k = 0.
+    .. math:: s(t) = a_0 + a_1 x + a_2 y + \sum_k w_k\, \varphi(\lVert t - c_k \rVert)
+
+    .. math:: s(c_k) + \lambda w_k = \theta_k, \quad \sum_k w_k = 0, \quad \sum_k w_k c_k = 0
 
     These K + 3 equations depend on theta in their right side only. They are solved once, in the
     constructor, for a unit displacement of each control point; the result at the pixels are the

@@ -11,10 +11,14 @@ from stn_np.transforms.groups import PairBackward, check_pair
 
 
 class Translation(MatrixFamily):
-    """The family of shifts: theta = (t_x, t_y) stands for [[1, 0, t_x], [0, 1, t_y]].
+    r"""The family of shifts: theta = (t_x, t_y) stands for [[1, 0, t_x], [0, 1, t_y]].
 
     Shifts are in normalised units: half an image is 1. Called as
     ``grid, backward = Translation()(theta, (H, W))`` with theta (N, 2); see `affine_grid`.
+
+    Notes
+    -----
+    .. math:: x^s = x^t + t_x, \quad y^s = y^t + t_y
     """
 
     name = "translation"

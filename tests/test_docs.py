@@ -1,0 +1,125 @@
+"""The guides tell the truth: every block of code in README.md and docs/ is run or checked."""
+
+import re
+import shlex
+import sys
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib
+import pytest
+
+from stn_np.cli.options import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"])
+PAGES += sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+BLOCK = re.compile(r"^```(\S*)\n(.*?)^```", re.M | re.S)
+HEADING = re.compile(r"^#+ (.*)$", re.M)
+#: What is neither Python nor commands, and has nothing in it that could be run.
+NOT_RUN = {"text", "{toctree}", "{eval-rst}", "{math}"}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [code for language, code in found if language in languages]
+
+
+def with_blocks(*languages: str) -> list[Path]:
+    return [page for page in PAGES if blocks(page, *languages)]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_is_of_a_kind_that_is_checked(page):
+    languages = {language for language, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
+    assert languages <= {"python", "sh", *NOT_RUN}
+
+
+@pytest.mark.parametrize("page", with_blocks("python"), ids=name)
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch, stand_in: ModuleType):
+    """All blocks of a page one after the other; of the README each by itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    matplotlib.use("agg")
+    code = blocks(page, "python")
+    pieces = code if page.name == "README.md" else ["\n".join(code)]
+    on_gpu = any("import cupy" in piece for piece in pieces)
+    for piece in pieces:
+        with stand_in.installed() if on_gpu else nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exec(compile(piece, page.name, "exec"), {"__name__": "page"})
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command on every page, those joined by && one by one, without comments."""
+    found = []
+    for page in with_blocks("sh"):
+        for line in "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines():
+            words = " ".join(shlex.split(line, comments=True, posix=False))
+            found += [(name(page), part.strip()) for part in words.split("&&") if part.strip()]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_commands_exist(page: str, command: str):
+    """Programs with options of ours are asked whether they know them; files must exist."""
+    words = [word.strip("\"'") for word in command.split()]
+    while re.match(r"^[A-Z_]+=", words[0]):
+        del words[0]  # a setting of the environment
+    program = Path(words[0]).name
+    if program == "stn-np":
+        build_parser().parse_args(words[1:])
+    elif program.startswith("python"):
+        check_python(words[1:])
+    elif program == "pip":
+        check_pip(words[1:])
+    else:
+        assert program in {"source", "jupyter", "pytest", "sphinx-build", "pre-commit", ".ci/run"}
+        check_files(words[1:])
+
+
+def check_python(words: list[str]) -> None:
+    assert words[0] != "-m" or words[1] in {"venv", "pytest", "http.server"}
+    check_files([word for word in words if word.endswith(".py")])
+
+
+def check_pip(words: list[str]) -> None:
+    assert words[0] == "install"
+    extras = re.findall(r"\.\[([\w,]+)\]", " ".join(words))
+    known = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1]
+    for extra in ",".join(extras).split(","):
+        assert not extra or re.search(rf"^{extra} = ", known, re.M), extra
+
+
+def check_files(words: list[str]) -> None:
+    for word in words:
+        if "/" in word and not word.startswith((".venv", "-", "docs/_build")):
+            assert (ROOT / word.split("::")[0]).exists(), word
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path):
+    text = page.read_text(encoding="utf-8")
+    for link, _, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(#([^)]+))?\)", text):
+        target = (page.parent / link).resolve() if link else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            headings = HEADING.findall(target.read_text(encoding="utf-8"))
+            places = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+            assert anchor in places, f"{link}#{anchor}"
+
+
+def test_every_page_of_the_site_is_in_a_table_of_contents():
+    listed = set()
+    for page in PAGES:
+        for toc in blocks(page, "{toctree}"):
+            entries = [line for line in toc.splitlines() if line and not line.startswith(":")]
+            listed |= {(page.parent / f"{entry}.md").resolve() for entry in entries}
+    site = {page for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert site - listed == {ROOT / "docs/index.md"}
