@@ -6,7 +6,9 @@ import re
 from importlib.metadata import files
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 import stn_np
@@ -69,6 +71,7 @@ mathjax_path = "mathjax/tex-chtml-full.js"
 mathjax3_config = {
     "options": {"enableMenu": False},  # it would fetch further scripts
     "chtml": {"mtextInheritFont": True},
+    "tex": {"packages": {"[-]": ["noerrors", "noundefined"]}},  # mistakes are seen, not hidden
 }
 
 
@@ -87,6 +90,19 @@ def link_to_tutorials(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((?:\.\./)*notebooks/", "](/tutorials/", source[0])
 
 
+def keep_equations_whole(app: Sphinx, doctree: nodes.document) -> None:
+    r"""An equation with \\ in it goes to MathJax as it is.
+
+    Sphinx would wrap it as lines of a `split`, in which no \tag may stand.
+    """
+    for equation in doctree.findall(nodes.math_block):
+        text = equation.astext().strip()
+        if r"\\" in text and not text.startswith(r"\begin{equation"):
+            text = rf"\begin{{equation}}{text}\end{{equation}}"
+            equation.children = [nodes.Text(text)]
+            equation["no-wrap"] = equation["nowrap"] = True
+
+
 def frame_conventions(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
@@ -97,6 +113,12 @@ def frame_conventions(
         text = [lines[first].removeprefix(mark), *lines[first + 1 : last]]
         box = [".. admonition:: Convention", "", *("   " + line for line in text), ""]
         lines[first:last] = box
+
+
+def drop_links_back(app: Sphinx, page: str, template: str, context: dict[str, Any], _: Any) -> None:
+    """Source pages without links to the reference: they miss names that are imported elsewhere."""
+    if page.startswith("_modules/"):
+        context["body"] = re.sub(r'<a class="viewcode-back".*?</a>', "", context["body"])
 
 
 def copy_mathjax(app: Sphinx, failure: Exception | None) -> None:
@@ -116,5 +138,7 @@ def setup(app: Sphinx) -> None:
     """Tell Sphinx about the functions above."""
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", link_to_tutorials)
+    app.connect("doctree-read", keep_equations_whole)
     app.connect("autodoc-process-docstring", frame_conventions)
+    app.connect("html-page-context", drop_links_back)
     app.connect("build-finished", copy_mathjax)

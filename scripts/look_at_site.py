@@ -22,15 +22,16 @@ from urllib.parse import unquote, urlsplit
 WIDTHS = {"phone": (390, 844), "desk": (1280, 900)}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-#: What is wider than its page, for the first of which the report tells the element.
+#: The first thing that sticks out of the screen, and lies in nothing that can be scrolled.
 OVERFLOW = """() => {
     const width = document.documentElement.clientWidth;
-    if (document.documentElement.scrollWidth <= width) return "";
-    const wide = [...document.querySelectorAll("article *")].filter(
-        (e) => e.getBoundingClientRect().right > width + 1 && !e.closest("pre, .table-wrapper")
+    const own = (e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX);
+    const scrolls = (e) => !e.matches("article") && (own(e) || scrolls(e.parentElement));
+    const seen = (e) => e.checkVisibility() && !e.closest("mjx-assistive-mml");
+    const wide = [...document.querySelectorAll("article *")].find(
+        (e) => e.getBoundingClientRect().right > width + 1 && seen(e) && !scrolls(e)
     );
-    const first = wide[0] || document.body;
-    return first.outerHTML.slice(0, 160);
+    return wide ? wide.outerHTML.slice(0, 160) : "";
 }"""
 
 

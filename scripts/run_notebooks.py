@@ -72,7 +72,7 @@ def tidy(notebook: NotebookNode) -> None:
     """Keep in the file only what is the same in every run that gives the same results."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
     }
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02}"

@@ -18,7 +18,9 @@ class Attention(MatrixFamily):
 
     Notes
     -----
-    .. math:: A_\theta = \begin{pmatrix} s & 0 & t_x \\ 0 & s & t_y \end{pmatrix} \tag{2}
+    .. math::
+
+        A_\theta = \begin{pmatrix} s & 0 & t_x \\ 0 & s & t_y \end{pmatrix} \tag{2}
     """
 
     name = "attention"

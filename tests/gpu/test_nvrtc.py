@@ -1,7 +1,7 @@
 """The check that compiles every kernel: does it see what it is there to see?
 
 All variants take minutes: `scripts/compile_kernels.py` does that, in CI. Here it is the check that
-is checked, on kernels with a known fault; and whether docs/explanation/kernels.md is of this source.
+is checked, on kernels with a known fault; and whether docs/explanation/kernels.md is up to date.
 """
 
 from __future__ import annotations
