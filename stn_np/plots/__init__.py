@@ -15,6 +15,7 @@ from stn_np.plots.drawing import draw_frame, draw_grid, in_pixels, show_image, s
 from stn_np.plots.gallery import draw_gallery
 from stn_np.plots.run_files import read_run
 from stn_np.plots.sheet import draw_sheet, draw_strip
+from stn_np.plots.source import show_source
 from stn_np.plots.style import save
 
 
@@ -83,4 +84,5 @@ __all__ = [
     "in_pixels",
     "show_image",
     "show_images",
+    "show_source",
 ]
