@@ -49,7 +49,8 @@ def sample_reference(
     U
         (N, C, H, W) input.
     grid
-        (N, H', W', 2) finite source points, last axis (x, y).
+        (N, H', W', 2) finite source points, last axis (x, y). For comparisons of dgrid none at a
+        pixel's centre: coordinates are not rounded to it here, as they are in `stn_np.grid_sample`.
     dV
         (N, C, H', W') upstream gradient.
     padding_mode
