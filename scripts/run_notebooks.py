@@ -10,7 +10,6 @@ An error in a cell ends its notebook, and is reported. Needs `pip install -e ".[
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from base64 import b64decode, b64encode
 from io import BytesIO
@@ -58,9 +57,8 @@ def run(path: Path, *, write: bool) -> bool:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
-    if os.name == "posix":
-        client.create_kernel_manager().transport = "ipc"  # no ports
     began = perf_counter()
     try:
         client.execute()

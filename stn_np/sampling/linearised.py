@@ -36,6 +36,11 @@ class Linearised:
     ------
     TypeError, ValueError
         If a number is of the wrong kind or out of range.
+
+    Notes
+    -----
+    With many samples this is the slope of the image smoothed by a Gaussian of that width (Stein's
+    identity): `noise` decides how far it sees.
     """
 
     n_samples: int = 8
