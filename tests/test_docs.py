@@ -6,10 +6,10 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
 
 import matplotlib
 import pytest
+from gpu import stand_in
 
 from stn_np.cli.options import build_parser
 
@@ -42,7 +42,7 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 
 @pytest.mark.parametrize("page", with_blocks("python"), ids=name)
-def test_python_runs(page: Path, tmp_path: Path, monkeypatch, stand_in: ModuleType):
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch):
     """All blocks of a page one after the other; of the README each by itself."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

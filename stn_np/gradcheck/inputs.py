@@ -100,7 +100,9 @@ def read_between_pixels(
 
     grid, _ = transform(transformer.theta(images), shape)
     fraction = _pixels(grid) % 1
-    assert 0.1 < fraction.min() and fraction.max() < 0.9, transform.name
+    assert 0.1 < fraction.min() and fraction.max() < 0.9, (
+        f"{transform.name}: some points stay near pixels, where the sampler has kinks"
+    )
 
 
 def _pixels(grid: Values) -> Values:

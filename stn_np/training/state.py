@@ -61,11 +61,11 @@ def restore(trainer: Trainer, state: Mapping[str, Array]) -> None:
     """
     try:
         _check_same_run(trainer.config, json.loads(str(state["config"])))
-        trainer.model.load_state_dict(_part(state, "weights"))
+        trainer.model.load_state_dict(part_of(state, "weights"))
         trainer.weights_changed()
-        trainer.optimizer.load_state_dict(_part(state, "optimizer"))
+        trainer.optimizer.load_state_dict(part_of(state, "optimizer"))
         if trainer.frames is not None:
-            trainer.frames.load_state_dict(_part(state, "frames"))
+            trainer.frames.load_state_dict(part_of(state, "frames"))
         trainer.go_to(
             int(state["step"]),
             state["sums"],
@@ -85,7 +85,7 @@ def _check_same_run(config: TrainConfig, saved: dict[str, Any]) -> None:
             )
 
 
-def _part(state: Mapping[str, Array], part: str) -> dict[str, Array]:
-    """The entries below one prefix, without it."""
+def part_of(state: Mapping[str, Array], part: str) -> dict[str, Array]:
+    """The entries of a state below one prefix, without it."""
     prefix = f"{part}/"
     return {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
