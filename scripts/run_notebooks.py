@@ -56,7 +56,6 @@ def run(path: Path, *, write: bool) -> bool:
         timeout=HANGING,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=False,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     began = perf_counter()

@@ -42,7 +42,7 @@ def choose_device(name: str) -> tuple[str, str]:
     Returns
     -------
     device : {"cpu", "gpu"}
-        For `stn_np.backend.to_device` and `Module.to`.
+        For `stn_np.backend.to_device` and `stn_np.layers.Module.to`.
     note : str
         Where "auto" found no GPU, a line to show that says why; else empty.
 

@@ -68,8 +68,10 @@ def launch(
     ----------
     file
         Source, relative to the package: "sampling/cuda/sampler.cu".
-    function, template
-        The kernel's name and template arguments. It is compiled when it is first asked for.
+    function
+        The kernel's name. It is compiled when it is first asked for.
+    template
+        Its template arguments.
     n
         Number of work items: the kernel's first parameter. With 0 nothing is done.
     *arguments

@@ -20,8 +20,10 @@ class InputResult:
         "skipped": backward returned None.
     error
         Relative error, in the worst direction. NaN where none could be computed.
-    expected, actual
-        <g, J v> by finite differences, and <backward(g), v>.
+    expected
+        <g, J v> by finite differences.
+    actual
+        <backward(g), v>.
     message
         What is the matter and where, for people; empty if nothing is.
     """
@@ -71,7 +73,7 @@ class Report:
 
     @property
     def ok(self) -> bool | None:
-        """True: right. False: wrong. None: finite differences cannot tell ("kink", "unclear")."""
+        """True if right, False if wrong, None if that cannot be told ("kink", "unclear")."""
         return {"ok": True, "wrong": False}.get(self.status)
 
     @property

@@ -157,8 +157,12 @@ class Conv2d(Module):
 
     Parameters
     ----------
-    in_channels, out_channels, kernel_size
-        C, F, and the side of the square kernel.
+    in_channels
+        C.
+    out_channels
+        F, the number of filters.
+    kernel_size
+        The side of the square kernels, in pixels.
     rng
         Source of the initial weights (He normal; the bias starts at zero).
     dtype

@@ -73,8 +73,10 @@ class Linear(Module):
 
     Parameters
     ----------
-    in_features, out_features
-        D and K.
+    in_features
+        D.
+    out_features
+        K.
     rng
         Source of the initial weights (He normal; the bias starts at zero).
     dtype

@@ -147,7 +147,8 @@ class Sequential(Module):
     Parameters
     ----------
     **layers
-        The layers by name, in order. The names show up in `named_parameters` and summaries.
+        The layers by name, in order. The names show up in `Module.named_parameters` and
+        summaries.
     """
 
     def __init__(self, *unnamed: Module, **layers: Module) -> None:

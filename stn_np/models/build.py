@@ -29,7 +29,9 @@ from stn_np.models.networks import (
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import by_name
 
+#: The models that `build` knows.
 NAMES = ("fcn", "cnn", "st-fcn", "st-cnn")
+#: Filters of each convolution of the ST-CNN's classifier, if nothing is said.
 FILTERS = 64
 
 #: Height and width of the images under each distortion (at least, and by default).

@@ -35,7 +35,7 @@ def in_pixels(
     NDArray
         (..., 2) in float64; the centre of the uppermost pixel on the left is (0, 0).
     """
-    points = to_numpy(points).astype(np.float64)
+    points = np.asarray(to_numpy(points), np.float64)
     extent = np.array([size[1], size[0]], np.float64)
     if align_corners:
         return np.asarray((points + 1) * (extent - 1) / 2)
@@ -64,8 +64,12 @@ def show_image(
         Written above it.
     field
         How much to show round it, in image sizes to each side of its centre; 0.5 is the image.
-    cmap, vmin, vmax
-        matplotlib's colours and the values at their ends: by default 0 is paper and 1 is ink.
+    cmap
+        matplotlib's colours.
+    vmin
+        The value at their lower end; by default 0 is paper.
+    vmax
+        The value at their upper end; by default 1 is ink.
     """
     image = to_numpy(image)
     H, W = image.shape

@@ -11,6 +11,7 @@ import numpy as np
 
 from stn_np.backend import Array
 
+#: What may lie outside of an image; see `stn_np.grid_sample`.
 PADDING_MODES = ("zeros", "constant", "border", "reflection", "wrap")
 
 #: A derivative along an axis: one number where it is constant, else one a point.

@@ -20,12 +20,13 @@ from stn_np.sampling.nearest import nearest
 from stn_np.sampling.on_gpu import DU_METHODS, sample_on_gpu
 from stn_np.sampling.separable import separable
 
+#: The modes with a name.
 MODES = tuple(BY_NAME)
 
 #: What images are sampled with in two dimensions, where a frame of padding will do.
 IN_FEWER_PASSES = {"bilinear": bilinear, "nearest": nearest}
 
-#: What `mode` may be: a name, one kernel for all axes, or one an axis as (x, y[, z]).
+#: What `mode` may be, a name, one kernel for all axes, or one an axis as (x, y[, z]).
 Mode: TypeAlias = str | Kernel | tuple[Kernel, ...]
 
 
@@ -56,8 +57,7 @@ def grid_sample(
     mode : {"bilinear", "nearest", "bicubic"}, Kernel, or tuple of Kernel
         Sampling kernel k of eq. (3): eq. (5), which in three dimensions is trilinear; eq. (4); the
         cubic with a = -0.75; or a `stn_np.sampling.Kernel`, one for all axes or one each for
-        (x, y[, z]): ``gaussian()``, ``lanczos()`` and ``area(reduction)`` are in
-        `stn_np.sampling.kernels`.
+        (x, y[, z]). `stn_np.sampling.kernels` has some.
     padding_mode : {"zeros", "constant", "border", "reflection", "wrap"}
         What lies outside: nothing (the paper), `padding_value`, the nearest border pixel, the
         mirror image, the image repeated.
@@ -72,7 +72,7 @@ def grid_sample(
     dU_method : {"deterministic", "atomic"}
         How a GPU sums up what several points give to one pixel, for the modes with a name: in a
         fixed order, the same bits in every run; or as it comes, which is what it does for a
-        `Kernel` anyway. NumPy has a fixed order only.
+        `stn_np.sampling.Kernel` anyway. NumPy has a fixed order only.
     needs_dU, needs_dgrid : bool
         False: that gradient is not computed, and backward returns None in its place.
 

@@ -58,11 +58,11 @@ def _sign(d: Array) -> Array:
     return (d >= 0).astype(d.dtype) * 2 - 1
 
 
-#: Nearest neighbour, eq. (4). It has no slope: the grid gets no gradient.
+#: Nearest neighbour, eq. (4). It has no slope, so the grid gets no gradient.
 NEAREST = Kernel(_nearest, _nearest_slope, radius=0.5)
 #: Bilinear, eq. (5); in three dimensions trilinear, eq. (9).
 LINEAR = Kernel(_linear, _linear_slope, radius=1)
-#: Bicubic convolution with a = -0.75: through the pixels, with a continuous slope.
+#: Bicubic convolution with a = -0.75, which goes through the pixels with a continuous slope.
 CUBIC = Kernel(_cubic, _cubic_slope, radius=2)
 
 #: The kernels by the names that PyTorch gives them.

@@ -1,6 +1,18 @@
 """Training: optimisers, schedules, the loop, checkpoints and run folders."""
 
+from stn_np.training.evaluate import Evaluation, evaluate
+from stn_np.training.optimizer_base import localisation_factor
 from stn_np.training.optimizers import SGD, Adam, AdamW
+from stn_np.training.schedule import learning_rate
 from stn_np.training.trained import load_model
 
-__all__ = ["SGD", "Adam", "AdamW", "load_model"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Evaluation",
+    "evaluate",
+    "learning_rate",
+    "load_model",
+    "localisation_factor",
+]

@@ -70,11 +70,12 @@ class TrainConfig:
         CRC-32 of images and labels: a run is only continued on the data it began with.
     data_dir : str or None
         Where the MNIST files were looked for first. Says where, not what: it may change.
-    distortion, model, transform, filters, epochs, batch_size, optimizer, lr, loc_lr_factor, \
-schedule, seed
-        As on the command line.
     test_seed : int
         Seed of the distorted test set.
+
+    Notes
+    -----
+    All others are as on the command line.
 
     Raises
     ------

@@ -23,8 +23,10 @@ class Evaluation:
     ----------
     loss : float
         Mean cross-entropy.
-    labels, predictions : Array
-        (N,), int64: the right class and the one that the model says.
+    labels : Array
+        (N,), int64: the right classes.
+    predictions : Array
+        (N,), int64: those that the model says.
     """
 
     loss: float
@@ -55,8 +57,10 @@ def evaluate(model: Module, images: Array, labels: Array, block: int = BLOCK) ->
     ----------
     model
         From images (N, C, H, W) to logits (N, K).
-    images, labels
-        (N, C, H, W), and (N,) whole numbers in [0, K), where the model is.
+    images
+        (N, C, H, W), where the model is.
+    labels
+        (N,), whole numbers in [0, K), there too.
     block
         Images at a time. Another block size may round the last bits differently.
 

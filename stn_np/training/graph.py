@@ -51,8 +51,10 @@ class GpuStep:
 
         Parameters
         ----------
-        images, labels
-            (N, C, H, W) and (N,), on the GPU, the same N in every step.
+        images
+            (N, C, H, W), on the GPU, the same N in every step.
+        labels
+            (N,), there too.
         lr
             Learning rate.
 

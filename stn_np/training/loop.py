@@ -62,8 +62,10 @@ class Trainer:
         As above.
     batches : Batches
         What it is trained on.
-    model, optimizer
-        What is trained, and by what.
+    model : Model
+        What is trained.
+    optimizer : Optimizer
+        By what.
     test : Dataset
         The distorted test set, on the device; it is made on the CPU, the same for both.
     frames : Frames or None
@@ -71,7 +73,7 @@ class Trainer:
     step : int
         How many steps were made.
     rows : list of list of float
-        One row of `METRICS` for each epoch that was finished.
+        For each epoch that was finished a row of metrics.csv.
     sums : Array
         (3,), float64, NumPy's: loss, wrong images and gradient norm, summed over the epoch under
         way. On a GPU: as of the last `look`.
@@ -239,7 +241,7 @@ class Trainer:
         Returns
         -------
         list of float
-            The new row of `METRICS`.
+            The new row of `rows`.
 
         Raises
         ------

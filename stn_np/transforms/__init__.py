@@ -146,7 +146,7 @@ FAMILIES: dict[str, Callable[..., Transform]] = {
     "linear-basis": polynomial,
 }
 
-#: Of these, the ones for one size of output: they are made with out_shape.
+#: The names of those that are made for one output size, and so with out_shape.
 FOR_ONE_SIZE = ("flow", "linear-basis")
 
 

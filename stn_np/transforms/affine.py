@@ -151,7 +151,8 @@ class MatrixFamily(ABC):
 class Affine(MatrixGroup, MatrixFamily):
     """The affine family: theta = (t11, t12, t13, t21, t22, t23), eq. (1).
 
-    Called as ``grid, backward = Affine()(theta, (H, W))`` with theta (N, 6); see `affine_grid`.
+    Called as ``grid, backward = Affine()(theta, (H, W))`` with theta (N, 6); see
+    `stn_np.affine_grid`.
     """
 
     name = "affine"

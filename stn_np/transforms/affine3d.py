@@ -14,7 +14,7 @@ class Affine3d(MatrixGroup):
     r"""The affine family of volumes: theta is the matrix (3, 4) of eq. (10), row by row.
 
     Called as ``grid, backward = Affine3d()(theta, (D, H, W))`` with theta (N, 12) and the grid
-    (N, D, H, W, 3), last axis (x, y, z); see `affine_grid`.
+    (N, D, H, W, 3), last axis (x, y, z); see `stn_np.affine_grid`.
 
     Notes
     -----

@@ -19,7 +19,7 @@ class AffineNatural(MatrixFamily):
 
     It has all affine maps that do not mirror, each once but for full turns, and its identity is all
     zeros. Called as ``grid, backward = AffineNatural()(theta, (H, W))`` with theta (N, 6); see
-    `affine_grid`.
+    `stn_np.affine_grid`.
 
     Parameters
     ----------

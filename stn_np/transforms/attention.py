@@ -14,7 +14,8 @@ class Attention(MatrixFamily):
     r"""The attention family: theta = (s, t_x, t_y) stands for [[s, 0, t_x], [0, s, t_y]], eq. (2).
 
     It crops a box round (t_x, t_y) whose sides are s times the image's. Called as
-    ``grid, backward = Attention()(theta, (H, W))`` with theta (N, 3); see `affine_grid`.
+    ``grid, backward = Attention()(theta, (H, W))`` with theta (N, 3); see
+    `stn_np.affine_grid`.
 
     Notes
     -----

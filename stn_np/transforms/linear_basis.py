@@ -104,7 +104,7 @@ class LinearBasis(Module):
     basis : Array or Parameter
         B, (K, H', W'): for one output size. An array is copied and stays as it is; a
         `stn_np.layers.Parameter` is learned: it is among the parameters of this object and of every
-        `SpatialTransformer` that uses it, and backward adds dL/dB to its ``grad``.
+        `stn_np.SpatialTransformer` that uses it, and backward adds dL/dB to its ``grad``.
     align_corners : bool
         The corner rule for which B was made; calls with the other one are refused.
 

@@ -43,7 +43,8 @@ def proportion(
 class Similarity(MatrixFamily):
     r"""The similarity family: theta = (angle, s, t_x, t_y), a rotation and a scale in pixels.
 
-    Called as ``grid, backward = Similarity()(theta, (H, W))`` with theta (N, 4); see `affine_grid`.
+    Called as ``grid, backward = Similarity()(theta, (H, W))`` with theta (N, 4); see
+    `stn_np.affine_grid`.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class ThinPlateSpline(ControlPointTransform):
 
     These K + 3 equations depend on theta in their right side only. They are solved once, in the
     constructor, for a unit displacement of each control point; the result at the pixels are the
-    weights Phi of `ControlPointTransform`, which are kept for the last few output sizes.
+    weights Phi in s = t + Phi(t) (theta - c), which are kept for the last few output sizes.
 
     **Convention.** The control points lie in the *target*; theta is the *source* position, as
     (x, y) in normalised coordinates, point after point, those of a regular grid row after row.

@@ -14,7 +14,8 @@ class Translation(MatrixFamily):
     r"""The family of shifts: theta = (t_x, t_y) stands for [[1, 0, t_x], [0, 1, t_y]].
 
     Shifts are in normalised units: half an image is 1. Called as
-    ``grid, backward = Translation()(theta, (H, W))`` with theta (N, 2); see `affine_grid`.
+    ``grid, backward = Translation()(theta, (H, W))`` with theta (N, 2); see
+    `stn_np.affine_grid`.
 
     Notes
     -----

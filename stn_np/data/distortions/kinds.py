@@ -139,7 +139,7 @@ def random_theta(kind: str, n: int, rng: np.random.Generator, size: tuple[int, i
     Returns
     -------
     theta : Array
-        (n, 2, 3) float32, for `affine_grid` with ``align_corners=True``.
+        (n, 2, 3) float32, for `stn_np.affine_grid` with ``align_corners=True``.
 
     Raises
     ------
