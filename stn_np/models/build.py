@@ -47,7 +47,7 @@ class Model(Sequential):
     Attributes
     ----------
     name : str
-        One of `NAMES`.
+        As in `build`.
     input_shape : tuple of int
         (C, H, W).
     transformer : SpatialTransformer or None

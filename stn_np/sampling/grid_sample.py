@@ -26,7 +26,7 @@ MODES = tuple(BY_NAME)
 #: What images are sampled with in two dimensions, where a frame of padding will do.
 IN_FEWER_PASSES = {"bilinear": bilinear, "nearest": nearest}
 
-#: What `mode` may be, a name, one kernel for all axes, or one an axis as (x, y[, z]).
+#: What ``mode`` may be. A name, one kernel for all axes, or one an axis as (x, y[, z]).
 Mode: TypeAlias = str | Kernel | tuple[Kernel, ...]
 
 

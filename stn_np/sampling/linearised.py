@@ -19,8 +19,7 @@ from stn_np.sampling.kernels import reduction
 
 @dataclass(frozen=True)
 class Linearised:
-    """Settings of the linearised grid gradient; pass it as ``grid_gradient`` to
-    `stn_np.grid_sample`.
+    """Settings of the linearised grid gradient: ``grid_gradient`` of `stn_np.grid_sample`.
 
     Attributes
     ----------

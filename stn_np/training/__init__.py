@@ -1,6 +1,10 @@
 """Training: optimisers, schedules, the loop, checkpoints and run folders."""
 
+from stn_np.training.batches import Batches
+from stn_np.training.config import TrainConfig
 from stn_np.training.evaluate import Evaluation, evaluate
+from stn_np.training.frames import Frames
+from stn_np.training.loop import Trainer
 from stn_np.training.optimizer_base import localisation_factor
 from stn_np.training.optimizers import SGD, Adam, AdamW
 from stn_np.training.schedule import learning_rate
@@ -10,7 +14,11 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Batches",
     "Evaluation",
+    "Frames",
+    "TrainConfig",
+    "Trainer",
     "evaluate",
     "learning_rate",
     "load_model",

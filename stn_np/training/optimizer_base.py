@@ -52,8 +52,8 @@ def norm_of(arrays: Sequence[Array]) -> Array:
 class Optimizer:
     """What the three have in common: the parameters, their rate factors, and named state arrays.
 
-    On a GPU the parameters are moved into one piece of memory: a model that shall be
-    trained there is moved there before its optimiser is made.
+    On a GPU the parameters are moved into one piece of memory: a model that shall be trained there
+    is moved there before its optimiser is made.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     model, rate_factor
-        See `Optimizer`.
+        See `stn_np.training.optimizer_base.Optimizer`.
     momentum
         Share of the last step's direction that is kept. The paper names SGD but no momentum.
     """
@@ -62,7 +62,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     model, rate_factor
-        See `Optimizer`.
+        See `stn_np.training.optimizer_base.Optimizer`.
     betas
         (b1, b2), the decay of the two running means.
     eps
