@@ -42,11 +42,12 @@ myst_dmath_double_inline = True
 # Notebooks come with their outputs; that they still run is shown by scripts/run_notebooks.py.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # no widgets on a page: they would need a kernel, and scripts from a network
-nb_code_prompt_show = "Show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
+nb_code_prompt_show = "Show the solution"  # nothing else is hidden
+nb_code_prompt_hide = "Hide the solution"
 
 # The reference: docstrings are numpydoc, each parameter with its type.
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # the docstrings say more: shapes, units, axis order
 python_maximum_signature_line_length = 80
 napoleon_google_docstring = False

@@ -129,7 +129,28 @@ def regression(
     """The layer that outputs theta (N, n_params) from features (N, D).
 
     It starts at the identity whatever it is shown: weights zero, bias ``transform.identity``.
+
+    Parameters
+    ----------
+    features
+        D.
+    transform
+        The family whose theta it is.
+    rng
+        As for `stn_np.layers.Linear`; nothing random is left in the layer.
+    dtype
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If the family's identity has not n_params numbers.
     """
+    if np.shape(transform.identity) != (transform.n_params,):
+        raise ValueError(
+            f"transform.identity: expected shape ({transform.n_params},), as n_params says, "
+            f"got {np.shape(transform.identity)}"
+        )
     layer = Linear(features, transform.n_params, rng=rng, dtype=dtype)
     layer.weight.data[...] = 0
     layer.bias.data[...] = transform.identity

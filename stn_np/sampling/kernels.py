@@ -8,7 +8,7 @@ import numpy as np
 
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_array, check_scalar, check_size, check_sizes
-from stn_np.sampling.kernel import Kernel
+from stn_np.sampling.kernel import MAX_RADIUS, Kernel
 
 __all__ = ["CUBIC", "LINEAR", "NEAREST", "Kernel", "area", "gaussian", "lanczos", "reduction"]
 
@@ -172,6 +172,8 @@ def area(reduction: float) -> Kernel:
         If it is no number from 1 to 64.
     """
     _check_at_least("reduction", reduction, 1)
+    if reduction > MAX_RADIUS:
+        raise ValueError(f"reduction: expected at most {MAX_RADIUS}, got {reduction!r}")
     s = float(reduction)
     return Kernel(lambda d: _linear(d / s), lambda d: _linear_slope(d / s) / s, s, normalise=True)
 

@@ -38,8 +38,8 @@ def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Arr
     Notes
     -----
     **Convention.** ``align_corners=True`` (usual in the paper's time): -1 and +1 are the *centres*
-    of the outermost pixels; an axis of one pixel has its centre at 0. ``False``: -1 and +1 are the outer
-    *edges* of the outermost pixels.
+    of the outermost pixels; an axis of one pixel has its centre at 0. ``False``: -1 and +1 are the
+    outer *edges* of the outermost pixels.
     """
     check_flag("align_corners", align_corners)
     steps = 2.0 * xp.arange(size) - (size - 1)  # whole numbers, symmetric about 0

@@ -401,3 +401,9 @@ def test_the_samplers_in_fewer_passes_equal_the_general_one(
     if name == "nearest":
         assert_equal(V, wanted[0])
         assert_equal(dgrid, np.zeros(grid.shape))
+
+
+def test_area_names_its_own_argument() -> None:
+    with pytest.raises(ValueError, match="^reduction: expected at most 64, got 64.5$"):
+        area(64.5)
+    assert area(64).radius == 64

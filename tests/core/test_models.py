@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import assert_close, assert_equal
 
-from stn_np import models
+from stn_np import models, transforms
 from stn_np.data import distorted_size
 from stn_np.data.distortions import KINDS
 from stn_np.layers import AvgPool2d, Conv2d, MaxPool2d, cross_entropy
@@ -342,3 +342,10 @@ def test_against_torch(name: str, shape: Any, distortion: str, transform: str) -
     for n, p in model.named_parameters():
         assert np.abs(p.grad).max() > 0, n
         assert_close(p.grad / np.abs(p.grad).max(), w[n].grad.numpy() / np.abs(p.grad).max(), 1e-10)
+
+
+def test_regression_wants_an_identity_of_n_params_numbers(rng: np.random.Generator) -> None:
+    family = transforms.Attention()
+    family.identity = np.ones(4)  # type: ignore[misc]
+    with pytest.raises(ValueError, match=r"^transform\.identity: expected shape \(3,\), .* \(4,\)"):
+        models.regression(5, family, rng)
