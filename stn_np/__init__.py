@@ -6,6 +6,11 @@ Every differentiable thing is a callable that returns its value and its pullback
     V, sample_backward = stn_np.grid_sample(U, grid)
     dU, dgrid = sample_backward(dV)
     dtheta = grid_backward(dgrid)
+
+`SpatialTransformer` joins them with a localisation net, `transforms` and `sampling` have every
+family and kernel, `layers`, `models` and `training` the rest of the paper's networks; ``stn-np
+--help`` is the command line. To read the paper with the code beside it: ``notebooks/`` and ``docs/``
+in the repository.
 """
 
 import importlib
@@ -35,7 +40,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`stn_np.training` is imported when it is first asked for: most uses do without it."""
-    if name == "training":
-        return importlib.import_module("stn_np.training")
+    """`training` and `plots` are imported when they are first asked for: most do without them."""
+    if name in ("plots", "training"):
+        return importlib.import_module(f"stn_np.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

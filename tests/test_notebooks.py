@@ -62,11 +62,12 @@ def test_ends_with_a_link_to_the_next(path, cells):
 def test_has_exercises_with_hidden_solutions_that_are_tested(cells):
     exercises = re.findall(r"^### Exercise (\d)", text_of(cells, "markdown"), re.M)
     assert exercises in (["1", "2"], ["1", "2", "3"])
+    assert "click the three dots" in text_of(cells, "markdown")
     solutions = [cell for cell in cells if "hide-cell" in tags(cell)]
     assert len(solutions) == len(exercises)
     for cell in solutions:
         assert "".join(cell["source"]).startswith("# Solution")
-        assert cell["metadata"]["jupyter"] == {"source_hidden": True}
+        assert cell["metadata"]["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
         assert "assert " in "".join(cell["source"])
 
 

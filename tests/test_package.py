@@ -31,9 +31,11 @@ def test_only_the_backend_imports_cupy():
     assert found == {"backend.py", "launcher.py"}
 
 
-def test_training_is_there_when_asked_for() -> None:
-    """As an attribute, although `import stn_np` does not import it."""
-    code = "import sys, stn_np; assert 'stn_np.training' not in sys.modules; stn_np.training.SGD"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+def test_training_and_plots_are_there_when_asked_for() -> None:
+    """As attributes, although `import stn_np` does not import them."""
+    for module, name in (("training", "SGD"), ("plots", "show_image")):
+        here = f"assert 'stn_np.{module}' not in sys.modules; stn_np.{module}.{name}"
+        code = f"import sys, stn_np; {here}"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     with pytest.raises(AttributeError, match="^module 'stn_np' has no attribute 'trainig'$"):
         stn_np.trainig  # noqa: B018
