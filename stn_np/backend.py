@@ -59,7 +59,10 @@ def array_module(**arrays: object) -> Any:
         # A matrix has another *, a masked array another ==.
         special = isinstance(x, np.matrix | np.ma.MaskedArray)
         if special or not (isinstance(x, np.ndarray) or _is_cupy(x)):
-            raise TypeError(f"{name}: expected a NumPy or CuPy array, got {type(x).__name__}")
+            listed = isinstance(x, list | tuple) or hasattr(x, "__array__")
+            listed = listed or hasattr(x, "__array_interface__")  # Pillow's images
+            hint = "; use np.asarray(x)" if listed and not special else ""
+            raise TypeError(f"{name}: expected a NumPy or CuPy array, got {type(x).__name__}{hint}")
         on_gpu[name] = _is_cupy(x)
     if len(set(on_gpu.values())) > 1:
         where = ", ".join(f"{n} in {'CuPy' if gpu else 'NumPy'}" for n, gpu in on_gpu.items())

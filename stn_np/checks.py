@@ -5,14 +5,31 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from stn_np.backend import Array, array_module
 
+#: What others call what has a name here.
+ALIASES = {
+    "rotation": "similarity",
+    "rotate": "similarity",
+    "scale": "similarity",
+    "rigid": "similarity",
+    "homography": "projective",
+    "perspective": "projective",
+    "spline": "tps",
+    "thin-plate": "tps",
+    "thin-plate-spline": "tps",
+    "crop": "attention",
+    "shift": "translation",
+    "stn": "st-cnn",
+}
 
-def check_array(name: str, x: object, shape: tuple[str | int, ...]) -> None:
+
+def check_array(name: str, x: object, shape: tuple[str | int, ...], hint: str = "") -> None:
     """X must be a floating-point array whose axes match `shape`.
 
     Parameters
@@ -23,6 +40,8 @@ def check_array(name: str, x: object, shape: tuple[str | int, ...]) -> None:
         What came.
     shape
         One entry an axis: a letter stands for any length, a number for exactly that length.
+    hint
+        What to say of another shape ("; ..."), unless it looks like a known mistake.
 
     Raises
     ------
@@ -32,27 +51,47 @@ def check_array(name: str, x: object, shape: tuple[str | int, ...]) -> None:
         If the rank or a fixed length differs.
     """
     array_module(**{name: x})
-    check_shape(name, x, shape)
+    check_shape(name, x, shape, hint)
     check_floating(name, x)
 
 
-def check_shape(name: str, x: Any, shape: tuple[str | int, ...]) -> None:
+def check_shape(name: str, x: Any, shape: tuple[str | int, ...], hint: str = "") -> None:
     """The rank and the lengths given as numbers must agree (see `check_array`)."""
-    fits = x.ndim == len(shape) and all(
-        isinstance(want, str) or want == got for want, got in zip(shape, x.shape, strict=True)
-    )
-    if not fits:
-        one = shape[0] == "N" and x.ndim == len(shape) - 1 and x.ndim > 0
-        hint = f"; a batch of one is {name}[None]" if one else ""
+    if not _fits(x.shape, shape):
+        hint = _shape_hint(name, x.shape, shape) or hint
         raise ValueError(
             f"{name}: expected shape {format_shape(shape)}, got {format_shape(x.shape)}{hint}"
         )
+
+
+def _fits(got: tuple[int, ...], shape: tuple[str | int, ...]) -> bool:
+    return len(got) == len(shape) and all(
+        isinstance(want, str) or want == size for want, size in zip(shape, got, strict=True)
+    )
+
+
+def _shape_hint(name: str, got: tuple[int, ...], shape: tuple[str | int, ...]) -> str:
+    """How to make a batch of what came, where that can be guessed."""
+    if shape[:1] != ("N",) or got == () or len(got) == len(shape):
+        return ""
+    if len(shape) == 4 and len(got) == 3 and shape[1] in ("C", got[2]):
+        if got[2] in (3, 4) and min(got[:2]) > got[2]:
+            return f"; channels come first: {name}.transpose(2, 0, 1)[None]"
+    if _fits(got, shape[1:]):
+        return f"; a batch of one is {name}[None]"
+    if shape[1] == "C" and len(got) == len(shape) - 2:
+        return f"; a batch of one, with one channel, is {name}[None, None]"
+    numbers = [size for size in shape if isinstance(size, int)]
+    if len(numbers) == len(shape) - 1 and prod(numbers) in (prod(got), prod(got[1:])):
+        return f"; use {name}.reshape(-1, {', '.join(map(str, numbers))})"
+    return ""
 
 
 def check_floating(name: str, x: Any) -> None:
     """X must have a real floating-point dtype."""
     if x.dtype.kind != "f":
         hint = f"; use {name}.astype(np.float32)" if x.dtype.kind in "iub" else ""
+        hint += " / 255 for values in [0, 1]" if x.dtype == np.uint8 else ""
         raise TypeError(f"{name}: expected a floating-point dtype, got {x.dtype}{hint}")
 
 
@@ -95,12 +134,14 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:
-    """Value must be one of the known names; the nearest one is suggested."""
+    """Value must be one of the known names; the nearest one, or an alias's, is suggested."""
     names = list(known)
     if isinstance(value, str) and value in names:
         return
     by_lower_case = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(str(value).lower(), by_lower_case, n=1, cutoff=0.4)
+    given = str(value).lower()
+    near = [ALIASES[given]] if ALIASES.get(given) in names else []
+    near = near or difflib.get_close_matches(given, by_lower_case, n=1, cutoff=0.4)
     hint = f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
     raise ValueError(f"{name}: expected one of {', '.join(map(repr, names))}, got {value!r}{hint}")
 
@@ -122,7 +163,10 @@ def check_sizes(name: str, value: object, n: int) -> tuple[int, ...]:
     """Check for n positive whole numbers, n = 2 or 3; return them as Python's own."""
     wanted = {2: "a pair (height, width)", 3: "a triple (depth, height, width)"}[n]
     if not isinstance(value, tuple | list) or len(value) != n:
-        raise TypeError(f"{name}: expected {wanted}, got {value!r}")
+        axes = ", ".join("DHW"[-n:])
+        torch = isinstance(value, tuple | list) and len(value) == n + 2
+        hint = f"; PyTorch's (N, C, {axes}) is ({axes}) here: U.shape[2:]" if torch else ""
+        raise TypeError(f"{name}: expected {wanted}, got {value!r}{hint}")
     return tuple(check_size(name, size) for size in value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, TypeAlias, cast
 
 from stn_np.backend import Array, OptionalBackward
@@ -66,8 +67,12 @@ class SpatialTransformer(Module):
     ) -> None:
         check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
         check_choice("dU_method", dU_method, DU_METHODS)
-        if not callable(localisation):
-            raise TypeError(f"localisation: expected a module, got {localisation!r}")
+        if not isinstance(localisation, Module):
+            is_class = isinstance(localisation, type)
+            got = f"the class {localisation.__name__}" if is_class else type(localisation).__name__
+            raise TypeError(
+                f"localisation: expected a Module, such as layers.Sequential(...), got {got}"
+            )
         if not hasattr(transform, "n_params") or isinstance(transform, type):
             raise TypeError(
                 "transform: expected an object such as stn_np.transforms.Affine(), "
@@ -88,6 +93,18 @@ class SpatialTransformer(Module):
             "grid_gradient": grid_gradient,
             "dU_method": dU_method,
         }
+
+    def _describe(self) -> str:
+        """The settings that are not the usual ones."""
+        usual = signature(SpatialTransformer).parameters
+        chosen = {"out_shape": self.out_shape, "align_corners": self.align_corners} | self.rules
+        return ", ".join(f"{k}={v!r}" for k, v in chosen.items() if v != usual[k].default)
+
+    def _children(self) -> dict[str, str]:
+        transform = repr(self.transform)
+        if type(self.transform).__repr__ is object.__repr__:  # a family of somebody's own
+            transform = f"{type(self.transform).__name__}({self.transform.n_params} numbers)"
+        return {"localisation": repr(self.localisation), "transform": transform}
 
     def theta(self, U: Array) -> Array:
         """The transformation that the localisation net predicts: (N, C, H, W) to (N, n_params)."""

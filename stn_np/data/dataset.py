@@ -62,6 +62,11 @@ class Dataset:
             got = f"{labels.dtype} {labels.shape}"
             raise DataError(f"labels: expected int64 ({len(images)},), got {got}")
 
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        counts = f"{len(self)} images {size}, {len(self.class_names)} classes"
+        return f"Dataset({self.name!r}, {counts})"
+
     def __len__(self) -> int:
         """How many pictures there are."""
         return len(self.images)

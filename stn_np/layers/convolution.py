@@ -77,8 +77,10 @@ def conv2d(
     xp = array_module(x=x, weight=weight, bias=bias)
     check_array("x", x, ("N", "C", "H", "W"))
     N, C, H, W = x.shape
-    check_array("weight", weight, ("F", C, "kh", "kw"))
-    F, _, kh, kw = weight.shape
+    check_array("weight", weight, ("F", "C", "kh", "kw"))
+    F, channels, kh, kw = weight.shape
+    if C != channels:
+        raise ValueError(f"x: expected {channels} channels (as weight), got {C}")
     check_array("bias", bias, (F,))
     check_same_dtype(x=x, weight=weight, bias=bias)
     if 0 in (C, kh, kw):
@@ -183,6 +185,10 @@ class Conv2d(Module):
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.weight = Parameter(he_normal(shape, rng, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype))
+
+    def _describe(self) -> str:
+        out_channels, in_channels, kernel_size, _ = self.weight.data.shape
+        return f"{in_channels}, {out_channels}, {kernel_size}"
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """(N, C, H, W) to (N, F, H - k + 1, W - k + 1)."""

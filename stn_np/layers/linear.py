@@ -51,7 +51,7 @@ def linear(
     .. math:: y = x W^T + b, \quad dx = dy\, W, \quad dW = dy^T x, \quad db_k = \sum_n dy_{nk}
     """
     array_module(x=x, weight=weight, bias=bias)
-    check_array("x", x, ("N", "D"))
+    check_array("x", x, ("N", "D"), "; put a Flatten before it" if x.ndim > 2 else "")
     check_array("weight", weight, ("K", "D"))
     if x.shape[1] != weight.shape[1]:
         raise ValueError(f"x: expected {weight.shape[1]} features (as weight), got {x.shape[1]}")
@@ -95,6 +95,10 @@ class Linear(Module):
         check_size("out_features", out_features)
         self.weight = Parameter(he_normal((out_features, in_features), rng, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype))
+
+    def _describe(self) -> str:
+        out_features, in_features = self.weight.data.shape
+        return f"{in_features}, {out_features}"
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """(N, D) to (N, K)."""

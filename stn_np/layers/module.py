@@ -25,6 +25,9 @@ class Parameter:
         self.data = data
         self.grad: Array = array_module(data=data).zeros_like(data)
 
+    def __repr__(self) -> str:
+        return f"Parameter({'x'.join(map(str, self.data.shape)) or '1'}, {self.data.dtype})"
+
     def zero_grad(self) -> None:
         """Forget the gradient collected so far."""
         self.grad[...] = 0
@@ -44,6 +47,23 @@ class Module:
         then the optimiser's step.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward pass")
+
+    def __repr__(self) -> str:
+        """The settings in one line; below them the sub-modules, if any, as in PyTorch."""
+        settings = self._describe()
+        lines = [f"({name}): {child}" for name, child in self._children().items()]
+        if not lines:
+            return f"{type(self).__name__}({settings})"
+        body = "\n".join([settings] * bool(settings) + lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+    def _describe(self) -> str:
+        """The settings that `repr` shows, in one line."""
+        return ""
+
+    def _children(self) -> dict[str, str]:
+        """What `repr` shows below the settings."""
+        return {name: repr(part) for name, part in vars(self).items() if isinstance(part, Module)}
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module as (dotted name, parameter), in a fixed order.
@@ -155,7 +175,7 @@ class Sequential(Module):
         if unnamed:
             raise TypeError("layers: expected each by a name, as in Sequential(hidden=Linear(...))")
         for name, layer in layers.items():
-            if not callable(layer):
+            if not isinstance(layer, Module):
                 raise TypeError(f"{name}: expected a layer, got {layer!r}")
             if name == "names" or callable(getattr(type(self), name, None)):
                 raise ValueError(f"{name}: expected a name that Sequential does not use itself")

@@ -198,6 +198,10 @@ class _Pool(Module):
         check_size("stride", kernel if stride is None else stride)
         self.kernel, self.stride, self.ceil_mode = kernel, stride, ceil_mode
 
+    def _describe(self) -> str:
+        stride = f", stride={self.stride}" if self.stride not in (None, self.kernel) else ""
+        return f"{self.kernel}{stride}" + ", ceil_mode=True" * bool(self.ceil_mode)
+
 
 class MaxPool2d(_Pool):
     """Max pooling as a layer; see `max_pool2d`."""

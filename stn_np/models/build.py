@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.checks import check_choice, check_size
+from stn_np.backend import Array, OptionalBackward
+from stn_np.checks import check_array, check_choice, check_size
 from stn_np.layers import AvgPool2d, Module, Sequential
 from stn_np.models.networks import (
     cnn,
@@ -60,6 +61,15 @@ class Model(Sequential):
         super().__init__(**layers)
         self.name = name
         self.input_shape = input_shape
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """Images (N, C, H, W) to logits (N, n_classes)."""
+        hint = "; that is the model's input_shape, an argument of models.build"
+        check_array("x", x, ("N", *self.input_shape), hint)
+        return super().__call__(x, needs_dx=needs_dx)
+
+    def _describe(self) -> str:
+        return f"{self.name!r}, input_shape={self.input_shape}"
 
 
 def build(

@@ -182,12 +182,14 @@ def grid_sample(
 
 def _check_shapes(U: Array, grid: Array) -> None:
     """Images with a grid of pairs, or volumes with a grid of triples; batches that fit."""
-    if getattr(U, "ndim", 4) == 5:
+    theta = grid.ndim in (2, 3) and grid.shape[-2:] in ((2, 3), (3, 4))
+    hint = "; this looks like theta: affine_grid makes a grid of it" if theta else ""
+    if U.ndim == 5:
         check_array("U", U, ("N", "C", "D", "H", "W"))
-        check_array("grid", grid, ("N", "D'", "H'", "W'", 3))
+        check_array("grid", grid, ("N", "D'", "H'", "W'", 3), hint)
     else:
         check_array("U", U, ("N", "C", "H", "W"))
-        check_array("grid", grid, ("N", "H'", "W'", 2))
+        check_array("grid", grid, ("N", "H'", "W'", 2), hint)
     if 0 in U.shape[2:]:
         raise ValueError(f"U: expected at least one pixel, got shape {U.shape}")
     if U.shape[0] != grid.shape[0] and 1 not in (U.shape[0], grid.shape[0]):

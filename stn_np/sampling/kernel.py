@@ -96,6 +96,12 @@ class Kernel:
                 f"{sums.min():.3g} to {sums.max():.3g}"
             )
 
+    def __repr__(self) -> str:
+        # The function itself, or the one that made it: "gaussian.<locals>.k".
+        name = getattr(self.k, "__qualname__", "").split(".")[0].strip("_")
+        name = f"{name}, " if name.isidentifier() else ""
+        return f"Kernel({name}radius={self.radius:g}{', normalise=True' * bool(self.normalise)})"
+
     def __call__(self, d: Array) -> Array:
         """The weight k(d) at any d, as one would draw it: 0 where the sampler does not read."""
         xp = array_module(d=d)

@@ -88,6 +88,9 @@ class Optimizer:
         }
         self._scratch: dict[Any, Array] = {}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._named)} parameters, {self.n_steps} steps made)"
+
     def step(self, lr: float) -> None:
         """Change every parameter once.
 

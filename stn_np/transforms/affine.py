@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair, check_sizes
 from stn_np.matrix_product import matmul
+from stn_np.transforms.described import Described
 from stn_np.transforms.groups import MatrixGroup
 from stn_np.transforms.target_grid import grid_beside
 
@@ -68,7 +69,7 @@ def affine_grid(
     Source: Jaderberg et al. 2015, eqs (1) and (10).
     """
     xp = array_module(theta=theta)
-    n = 3 if theta.shape[1:] == (3, 4) else 2
+    n = 3 if theta.shape[1:] in ((3, 4), (12,)) else 2
     check_array("theta", theta, ("N", n, n + 1))
     N, shape = theta.shape[0], check_sizes("out_shape", out_shape, n)
     dtype = np.promote_types(theta.dtype, np.float32)
@@ -89,7 +90,7 @@ def affine_grid(
     return grid, backward
 
 
-class MatrixFamily(ABC):
+class MatrixFamily(Described, ABC):
     """Families whose map is a 2x3 matrix: they make the matrix, eq. (1) does the rest.
 
     Attributes

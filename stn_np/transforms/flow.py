@@ -6,10 +6,11 @@ import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.transforms.described import Described
 from stn_np.transforms.target_grid import grid_beside
 
 
-class Flow:
+class Flow(Described):
     r"""Dense displacements, for one output size: s_i = t_i + d_i, 2 H' W' numbers.
 
     Called as ``grid, backward = Flow((H', W'))(theta, (H', W'))`` with theta (N, 2 H' W').
@@ -40,6 +41,9 @@ class Flow:
         self.n_params = 2 * self.out_shape[0] * self.out_shape[1]
         self.identity = np.zeros(self.n_params)
         self.identity.flags.writeable = False
+
+    def _describe(self) -> str:
+        return f"{self.out_shape[0]}x{self.out_shape[1]}, {self.n_params} numbers"
 
     def __call__(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True

@@ -14,6 +14,7 @@ import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_same_dtype
+from stn_np.transforms.described import Described
 
 #: The pullback of a composition: takes dtheta, returns (douter, dinner).
 PairBackward: TypeAlias = Callable[[Array], tuple[Array, Array]]
@@ -107,7 +108,7 @@ def unit_last_entry(H: Array) -> tuple[Array, Backward]:
     return T, backward
 
 
-class MatrixGroup:
+class MatrixGroup(Described):
     """Families whose theta is the head of a square matrix, row by row; the rest is the identity's.
 
     The matrix acts on homogeneous coordinates, and is meant up to a factor.

@@ -145,6 +145,10 @@ class LinearBasis(Module):
             self.basis.flags.writeable = False
         self._fixed: dict[Hashable, Array] = {}
 
+    def _describe(self) -> str:
+        learned = ", learned" if isinstance(self.basis, Parameter) else ""
+        return f"{self.out_shape[0]}x{self.out_shape[1]}, {self.n_params} numbers{learned}"
+
     def __call__(  # type: ignore[override]
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:

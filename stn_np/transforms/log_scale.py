@@ -50,6 +50,9 @@ class LogScale(MatrixFamily):
         self.identity = np.zeros(family.n_params)
         self.identity.flags.writeable = False  # as the other families'
 
+    def _describe(self) -> str:
+        return f"{type(self.family).__name__}, {self.n_params} numbers"
+
     def matrix(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:

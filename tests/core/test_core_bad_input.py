@@ -15,7 +15,7 @@ from oracles import CORNERS, GROUPS, PADDINGS, assert_close, assert_equal, grid_
 import stn_np
 from stn_np import layers, models
 from stn_np.backend import array_module, scatter_add, to_numpy
-from stn_np.checks import check_size
+from stn_np.checks import ALIASES, check_size
 from stn_np.layers import cross_entropy
 from stn_np.transforms import (
     Affine,
@@ -191,7 +191,7 @@ def test_shapes_that_do_not_fit_together() -> None:
     refused(r"^theta: expected shape \(N, 6\), got \(2, 3\)", Affine(), np.ones((2, 3)), (3, 4))
     refused(r"^theta: expected shape \(N, 3\), got \(2, 6\)", Attention(), np.ones((2, 6)), (3, 4))
     x = np.ones((2, 3, 6, 5))
-    refused(r"^weight: expected shape \(F, 3, kh, kw\), got \(4, 2, 3, 3\)",
+    refused(r"^x: expected 2 channels \(as weight\), got 3$",
             layers.conv2d, x, np.ones((4, 2, 3, 3)), np.ones(4))  # fmt: skip
     refused(r"^bias: expected shape \(4,\), got \(3,\)",
             layers.conv2d, x, np.ones((4, 3, 3, 3)), np.ones(3))  # fmt: skip
@@ -283,6 +283,7 @@ def test_unknown_names_suggest_the_nearest() -> None:
         ("transform: .*got 'attn'; did you mean 'attention'",
          lambda: models.build("st-cnn", transform="attn")),
         ("model: .*got 'stcnn'; did you mean 'st-cnn'", lambda: models.build("stcnn")),
+        ("model: .*got 'stn'; did you mean 'st-cnn'", lambda: models.build("stn")),
         ("model: expected one of 'fcn', 'cnn', 'st-fcn', 'st-cnn', got 'xyz'$",
          lambda: models.build("xyz")),
     ]  # fmt: skip
@@ -342,6 +343,128 @@ def test_the_upstream_gradient_of_a_loss_is_one_number() -> None:
             backward(bad)
     for good in (2, np.float32(2), np.array(2.0)):
         assert_equal(backward(good), 2 * backward())
+
+
+# ---------------------------------------------------------------- hints at what may have been meant
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: stn_np.grid_sample(IMAGES, GRID[0]), "a batch of one is grid[None]"),
+        (lambda: stn_np.grid_sample(IMAGES, np.ones((2, 6))), ""),
+        (lambda: stn_np.grid_sample(IMAGES, np.ones((3, 4, 3))), ""),
+        *[
+            (lambda U=U, theta=theta: stn_np.grid_sample(U, theta),
+             "this looks like theta: affine_grid makes a grid of it")
+            for U, theta in product((IMAGES, IMAGES[None]), (np.ones((2, 3)), np.ones((2, 3, 4))))
+        ],
+        (lambda: stn_np.affine_grid(np.ones((2, 3)), (3, 4)), "a batch of one is theta[None]"),
+        (lambda: stn_np.affine_grid(np.ones((5, 6)), (3, 4)), "use theta.reshape(-1, 2, 3)"),
+        (lambda: stn_np.affine_grid(np.ones(6), (3, 4)), "use theta.reshape(-1, 2, 3)"),
+        (lambda: stn_np.affine_grid(np.ones((5, 12)), (2, 3, 4)), "use theta.reshape(-1, 3, 4)"),
+        (lambda: stn_np.affine_grid(np.ones((5, 3, 2)), (3, 4)), ""),  # would mix its numbers up
+        (lambda: Affine()(np.ones((5, 2, 3)), (3, 4)), "use theta.reshape(-1, 6)"),
+        (lambda: Affine()(np.ones(6), (3, 4)), "a batch of one is theta[None]"),
+        (lambda: Attention()(np.ones((5, 2, 3)), (3, 4)), ""),
+        (lambda: stn_np.grid_sample(np.ones((9, 8, 3)), GRID),
+         "channels come first: U.transpose(2, 0, 1)[None]"),
+        (lambda: stn_np.grid_sample(np.ones((9, 8, 4)), GRID),
+         "channels come first: U.transpose(2, 0, 1)[None]"),
+        (lambda: stn_np.grid_sample(np.ones((3, 9, 3)), GRID), "a batch of one is U[None]"),
+        (lambda: stn_np.grid_sample(np.ones((9, 8)), GRID),
+         "a batch of one, with one channel, is U[None, None]"),
+        (lambda: layers.linear(np.ones((2, 3, 4, 5)), np.ones((7, 60)), np.ones(7)),
+         "put a Flatten before it"),
+        (lambda: layers.linear(np.ones(60), np.ones((7, 60)), np.ones(7)),
+         "a batch of one is x[None]"),
+    ],
+)  # fmt: skip
+def test_a_wrong_shape_hints_at_what_was_meant(call: Any, hint: str) -> None:
+    with pytest.raises(ValueError, match="^(U|x|grid|theta): expected shape") as error:
+        call()
+    assert str(error.value).partition("; ")[2] == hint
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [((2, 3, 36, 32), "that is the model's input_shape, an argument of models.build"),
+     ((3, 32, 36), "a batch of one is x[None]"),
+     ((32, 36, 3), "channels come first: x.transpose(2, 0, 1)[None]"),
+     ((7, 3 * 32 * 36), "use x.reshape(-1, 3, 32, 36)"),
+     ((32, 36), "that is the model's input_shape, an argument of models.build")],
+)  # fmt: skip
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_model_names_the_images_that_it_was_built_for(
+    name: str, shape: tuple[int, ...], hint: str
+) -> None:
+    model = models.build(name, input_shape=(3, 32, 36))
+    with pytest.raises(ValueError, match="^x: expected shape") as error:
+        model(np.ones(shape, np.float32))
+    assert str(error.value) == (f"x: expected shape (N, 3, 32, 36), got {shape}; {hint}")
+
+
+def test_hints_are_calls_that_work() -> None:
+    photo, theta = np.ones((9, 8, 3), np.uint8), np.ones((5, 6))
+    U = photo.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    grid, _ = stn_np.affine_grid(theta.reshape(-1, 2, 3), U.shape[2:])
+    assert_equal(grid, Affine()(theta, U.shape[2:])[0])
+    V, _ = stn_np.grid_sample(U, grid.astype(np.float32))
+    assert V.shape == (5, 3, 9, 8)
+
+
+def test_whole_numbers_and_what_holds_an_array() -> None:
+    class Image:
+        """As Pillow's."""
+
+        __array_interface__: Any = {}
+
+    for dtype, scale in ((np.uint8, " / 255 for values in [0, 1]"), (np.int64, ""), (bool, "")):
+        with pytest.raises(TypeError) as error:
+            stn_np.grid_sample(IMAGES.astype(dtype), GRID)
+        assert str(error.value).endswith(f"; use U.astype(np.float32){scale}")
+    for bad in (Image(), [[1.0]], (1.0,), np.float64(1)):
+        with pytest.raises(TypeError, match=rf"got {type(bad).__name__}; use np\.asarray\(x\)$"):
+            stn_np.grid_sample(bad, GRID)  # type: ignore[arg-type]
+    for bad in (None, 1.0, "U", np.ma.masked_array([1.0])):  # as an array it would lose its mask
+        with pytest.raises(TypeError, match=f"got {type(bad).__name__}$"):
+            stn_np.grid_sample(bad, GRID)  # type: ignore[arg-type]
+
+
+def test_the_size_that_pytorch_takes() -> None:
+    image, volume = np.ones((2, 2, 3)), np.ones((2, 3, 4))
+    hint = r"; PyTorch's \(N, C, H, W\) is \(H, W\) here: U\.shape\[2:\]$"
+    for call in (
+        lambda: stn_np.affine_grid(image, IMAGES.shape),
+        lambda: Affine()(image.reshape(2, 6), list(IMAGES.shape)),  # type: ignore[arg-type]
+        lambda: ThinPlateSpline()(np.ones((2, 32)), IMAGES.shape),  # type: ignore[arg-type]
+        lambda: Flow(IMAGES.shape),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=r"^out_shape: .*got [(\[]2, 3, 4, 5[)\]]" + hint):
+            call()
+    with pytest.raises(TypeError, match=r"\(N, C, D, H, W\) is \(D, H, W\) here: U\.shape\[2:\]$"):
+        stn_np.affine_grid(volume, (2, 1, 3, 4, 5))
+    with pytest.raises(TypeError, match=r"got \(3, 4, 5\)$"):
+        stn_np.affine_grid(image, (3, 4, 5))
+
+
+def test_networks_are_made_of_modules() -> None:
+    def function(U: Any) -> Any:
+        return U
+
+    for bad, got in ((function, "function"), (layers.ReLU, "the class ReLU"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=rf"^localisation: expected a Module, .*, got {got}$"):
+            stn_np.SpatialTransformer(bad, Affine())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="^a: expected a layer, got"):
+            layers.Sequential(a=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_names_from_elsewhere(alias: str) -> None:
+    name = ALIASES[alias]
+    call = models.build if name in models.NAMES else by_name
+    with pytest.raises(ValueError, match=f"got '{alias}'; did you mean '{name}'\\?$"):
+        call(alias)
 
 
 # ----------------------------------------------------------------------------- libraries that mix
@@ -563,6 +686,8 @@ def test_a_number_as_an_array() -> None:
     y, backward = relu(np.array(2.0))
     assert y == 2.0
     assert backward(np.array(3.0)) == 3.0
+    with pytest.raises(ValueError, match=r"^dy: expected shape \(\), got \(1,\)$"):
+        backward(np.ones(1))
 
 
 def test_sizes_may_be_narrow_integers() -> None:

@@ -394,7 +394,7 @@ def test_kernels_that_are_no_modes_are_pointed_to(name: str) -> None:
 def test_hints_for_one_image_and_for_whole_numbers() -> None:
     with pytest.raises(ValueError, match=r"^U: .*got \(3, 4, 5\); a batch of one is U\[None\]$"):
         stn_np.grid_sample(IMAGES[0], GRID)
-    with pytest.raises(TypeError, match=r"^U: .*got uint8; use U.astype\(np.float32\)$"):
+    with pytest.raises(TypeError, match=r"^U: .*got uint8; use U.astype\(np.float32\) / 255"):
         stn_np.grid_sample(IMAGES.astype(np.uint8), GRID)
     similarity = stn_np.transforms.Similarity()
     with pytest.raises(ValueError, match=r"a batch of one is theta\[None\]$"):
