@@ -7,10 +7,10 @@ Every differentiable thing is a callable that returns its value and its pullback
     dU, dgrid = sample_backward(dV)
     dtheta = grid_backward(dgrid)
 
-`SpatialTransformer` joins them with a localisation net, `transforms` and `sampling` have every
-family and kernel, `layers`, `models` and `training` the rest of the paper's networks; ``stn-np
---help`` is the command line. To read the paper with the code beside it: ``notebooks/`` and ``docs/``
-in the repository.
+`SpatialTransformer` joins them with a localisation net; `transforms` and `sampling` have every
+family and kernel; `layers`, `models` and `training` the rest of the paper's networks; ``stn-np
+--help`` is the command line. To read the paper with the code beside it: ``notebooks/`` and
+``docs/`` in the repository.
 """
 
 import importlib
