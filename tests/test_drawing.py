@@ -98,3 +98,36 @@ def test_source_names_what_it_does_not_find():
 def test_style_is_known_to_matplotlib():
     with pyplot.style.context("stn_np.plots.notebook"):
         assert pyplot.rcParams["figure.dpi"] == 100
+
+
+def test_a_photo_is_shown_in_colour(axes):
+    show_image(axes, np.full((3, 5, 3), 0.5))
+    assert axes.images[0].get_array().shape == (3, 5, 3) and axes.get_xlim() == (-0.5, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (
+            lambda axes: show_image(axes, np.zeros((1, 1, 4, 4))),
+            r"image: .*\(H, W\).*\(1, 1, 4, 4\)",
+        ),
+        (lambda axes: show_image(axes, np.zeros(4)), r"image: .*, got \(4,\)"),
+        (lambda axes: show_image(axes, np.zeros((0, 4))), r"image: .*, got \(0, 4\)"),
+        (lambda axes: show_images([np.zeros((2, 2, 2))]), r"image: .*, got \(2, 2, 2\)"),
+        (lambda axes: draw_frame(axes, np.zeros((1, 4, 5, 2))), r"points: .* is grid\[0\]"),
+        (lambda axes: draw_grid(axes, np.zeros((4, 5, 3))), r"points: .*, got \(4, 5, 3\)"),
+        (lambda axes: draw_grid(axes, np.zeros((4, 5, 2)), step=0), "step: expected at least 1"),
+        (lambda axes: in_pixels(np.zeros((4, 3)), (5, 5)), r"points: .*, got \(4, 3\)"),
+        (lambda axes: in_pixels(np.zeros((4, 2)), (0, 5)), "size: expected at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_named(axes, draw, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        draw(axes)
+    pyplot.close("all")
+
+
+def test_source_of_what_has_none():
+    with pytest.raises(TypeError, match="^thing: expected one with source in Python, got <ufu"):
+        show_source(np.add)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from stn_np.backend import to_numpy
+from stn_np.checks import check_size, check_size_pair
 from stn_np.plots.style import BLUE, INK, RULE, TEXT, VERMILION
 
 
@@ -34,8 +35,15 @@ def in_pixels(
     -------
     NDArray
         (..., 2) in float64; the centre of the uppermost pixel on the left is (0, 0).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If points are no pairs, or size is no pair of positive whole numbers.
     """
-    points = np.asarray(to_numpy(points), np.float64)
+    points, size = np.asarray(to_numpy(points), np.float64), check_size_pair("size", size)
+    if points.shape[-1:] != (2,):
+        raise ValueError(f"points: expected shape (..., 2), got {points.shape}")
     extent = np.array([size[1], size[0]], np.float64)
     if align_corners:
         return np.asarray((points + 1) * (extent - 1) / 2)
@@ -59,7 +67,7 @@ def show_image(
     axes
         Where.
     image
-        (H, W), of NumPy or CuPy.
+        (H, W), or (H, W, 3) in colour, of NumPy or CuPy.
     title
         Written above it.
     field
@@ -70,9 +78,16 @@ def show_image(
         The value at their lower end; by default 0 is paper.
     vmax
         The value at their upper end; by default 1 is ink.
+
+    Raises
+    ------
+    ValueError
+        If image has another shape, or no pixels.
     """
-    image = to_numpy(image)
-    H, W = image.shape
+    image = np.asarray(to_numpy(image))
+    if image.ndim < 2 or image.shape[2:] not in ((), (3,)) or image.size == 0:
+        raise ValueError(f"image: expected shape (H, W) or (H, W, 3), got {image.shape}")
+    H, W = image.shape[:2]
     axes.imshow(image, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest")
     axes.set_xlim((W - 1) / 2 - field * W, (W - 1) / 2 + field * W)
     axes.set_ylim((H - 1) / 2 + field * H, (H - 1) / 2 - field * H)
@@ -92,8 +107,13 @@ def draw_frame(axes: Axes, points: Any) -> None:
         Where.
     points
         (H', W', 2), last axis (x, y), in the units of the axes: see `in_pixels`.
+
+    Raises
+    ------
+    ValueError
+        If points have another shape.
     """
-    points = to_numpy(points)
+    points = _as_grid(points)
     frame = np.concatenate([points[:, -1], points[-1, ::-1], points[::-1, 0]])
     axes.plot(*frame.T, color=BLUE, lw=1.6, clip_on=False)
     axes.plot(*points[0].T, color=VERMILION, lw=3, solid_capstyle="butt", clip_on=False)
@@ -108,13 +128,27 @@ def draw_grid(axes: Axes, points: Any, *, step: int = 1) -> None:
         As in `draw_frame`.
     step
         From one line to the next, in points.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If points are no grid, or step no positive whole number.
     """
-    points = to_numpy(points)
+    points, step = _as_grid(points), check_size("step", step)
     for k in range(0, points.shape[0], step):
         axes.plot(*points[k].T, color=BLUE, lw=0.8)
     for k in range(0, points.shape[1], step):
         axes.plot(*points[:, k].T, color=BLUE, lw=0.8)
     draw_frame(axes, points)
+
+
+def _as_grid(points: Any) -> NDArray[Any]:
+    """Points of one grid, as NumPy's array."""
+    grid: NDArray[Any] = np.asarray(to_numpy(points))
+    if grid.ndim != 3 or grid.shape[2] != 2 or grid.size == 0:
+        hint = "; one of a batch is grid[0]" if grid.ndim == 4 else ""
+        raise ValueError(f"points: expected shape (H', W', 2), got {grid.shape}{hint}")
+    return grid
 
 
 def show_images(
@@ -129,7 +163,7 @@ def show_images(
     Parameters
     ----------
     images
-        (H, W) each, of NumPy or CuPy.
+        (H, W) or (H, W, 3) each, of NumPy or CuPy.
     titles
         One for each, or none.
     height
@@ -145,7 +179,7 @@ def show_images(
     Raises
     ------
     ValueError
-        If there is no image, or titles for some only.
+        If there is no image, or one of another shape, or titles for some only.
     """
     from matplotlib import pyplot  # what opens windows is imported where one is asked for
 

@@ -26,7 +26,10 @@ def show_source(thing: Any, first: str = "", last: str = "") -> None:
     TypeError
         If the thing has no source in Python.
     """
-    lines = inspect.getsource(thing).splitlines()
+    try:
+        lines = inspect.getsource(thing).splitlines()
+    except TypeError:
+        raise TypeError(f"thing: expected one with source in Python, got {thing!r}") from None
     begin = next((k for k, line in enumerate(lines) if first in line), None)
     if begin is None:
         raise ValueError(f"first: expected some of a line of {thing!r}, got {first!r}")
