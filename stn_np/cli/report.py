@@ -96,7 +96,7 @@ def _how_well(results: dict[str, Any]) -> list[tuple[str, str]]:
     wrong, count = results["test_wrong"], results["test_images"]
     rows = [("test error", f"{results['test_error']:.2f} %  ({wrong:,} of {count:,} wrong)")]
     if results["paper_error"] is None:
-        return [*rows, ("paper's error", "none: its table, of distorted MNIST, has no such cell")]
+        return [*rows, ("paper's error", "none: its table has MNIST only, and not every setting")]
     why = textwrap.fill(why_different(results["steps"], results["optimizer"]), 64)
     return [*rows, ("paper's error", f"{results['paper_error']:.1f} %\n{why}")]
 
