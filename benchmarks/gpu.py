@@ -28,7 +28,7 @@ import gpu_sampler
 import gpu_training
 from gpu_machine import HEAD, Gpu, Machine, Row
 
-from stn_np.devices import DeviceError, find_cupy
+from stn_np.gpu.devices import DeviceError, find_cupy
 
 SECTIONS = ("sampler", "fused", "training", "curve")
 

@@ -20,7 +20,7 @@ import kernel_compiler
 import kernel_record
 from kernel_compiler import ARCHITECTURES, Report, Variant, compile_all
 
-from stn_np import launcher
+from stn_np.gpu import launcher
 
 #: Patterns of variants, as C++ spells them, that may use local memory, and why.
 LOCAL_MEMORY: dict[str, str] = {}
@@ -28,11 +28,10 @@ LOCAL_MEMORY: dict[str, str] = {}
 
 def variants() -> Iterator[Variant]:
     """Everything that the library may ever launch."""
-    from stn_np.layers import on_gpu as layers
-    from stn_np.sampling import on_gpu as sampling
+    from stn_np.gpu import variants
 
-    yield from sampling.variants()
-    yield from layers.variants()
+    yield from variants.sampling()
+    yield from variants.layers()
 
 
 def compiler() -> str:

@@ -1,7 +1,7 @@
 """Compile kernels with NVRTC for GPUs that need not be there, and read what ptxas says of them.
 
 Needs ``pip install -e ".[nvrtc]"``: CuPy for its binding, and NVIDIA's compiler as a package. No
-GPU and no driver. The options are those that `stn_np.launcher` and CuPy 14 give at run time.
+GPU and no driver. The options are those that `stn_np.gpu.launcher` and CuPy 14 give at run time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
-from stn_np import launcher
+from stn_np.gpu import launcher
 
 #: A kernel with its template arguments: file, function, template.
 Variant = tuple[str, str, tuple[str | int | bool, ...]]
@@ -20,7 +20,7 @@ Variant = tuple[str, str, tuple[str | int | bool, ...]]
 #: Turing, Ampere, Hopper, and both kinds of Blackwell: data centre and desk.
 ARCHITECTURES = (75, 80, 90, 100, 120)
 
-#: What CuPy adds to the options of `stn_np.launcher` (cupy/cuda/compiler.py).
+#: What CuPy adds to the options of `stn_np.gpu.launcher` (cupy/cuda/compiler.py).
 CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 
 #: Variants in one program: long enough to share its parsing, short enough to share out the work.

@@ -11,7 +11,7 @@ from statistics import median_low
 
 from kernel_compiler import Report, Variant
 
-from stn_np import launcher
+from stn_np.gpu import launcher
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "kernels.md"
 BEGIN, END = "<!-- written by scripts/compile_kernels.py -->\n", "<!-- end -->\n"

@@ -7,7 +7,6 @@ so that the same lines run wherever their inputs live. Nothing else in the libra
 from __future__ import annotations
 
 import ctypes
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -23,6 +22,9 @@ Backward: TypeAlias = Callable[[Array], Array]
 
 #: The same, where the gradient of the input may not have been asked for (then None).
 OptionalBackward: TypeAlias = Callable[[Array], Array | None]
+
+#: The pullback of a sampler: takes dL/dV, returns (dL/dU, dL/dgrid), each None if not asked for.
+SampleBackward: TypeAlias = Callable[[Array], tuple[Array | None, Array | None]]
 
 
 def _is_cupy(x: object) -> bool:
@@ -98,56 +100,9 @@ def _check_one_gpu(arrays: dict[str, Any]) -> None:
     )
 
 
-def import_cupy() -> Any:
-    """CuPy, for who asks for a GPU. Everything else finds it only if somebody has imported it."""
-    return importlib.import_module("cupy")
-
-
-def is_gpu_error(error: Exception) -> bool:
-    """Whether an error is CuPy's or CUDA's own."""
-    cupy: Any = sys.modules.get("cupy")
-    if not hasattr(cupy, "cuda"):  # never imported, or not to its end
-        return False
-    known = (
-        cupy.cuda.memory.OutOfMemoryError,
-        cupy.cuda.runtime.CUDARuntimeError,
-        cupy.cuda.compiler.CompileException,
-    )
-    package = type(error).__module__.split(".")[0]
-    return isinstance(error, known) or package in ("cupy", "cupy_backends", "cupyx")
-
-
 def to_numpy(x: Array) -> NDArray[Any]:
     """The same values as a NumPy array: x itself on the CPU, a copy from the GPU."""
     return x.get() if _is_cupy(x) else x  # type: ignore[attr-defined]
-
-
-def to_device(x: Array, device: str) -> Array:
-    """The same values in the CPU's memory or in the current GPU's.
-
-    Parameters
-    ----------
-    x : Array
-        NumPy's or CuPy's.
-    device : {"cpu", "gpu", "cuda"}
-        "cuda" is the GPU too.
-
-    Returns
-    -------
-    Array
-        x itself if it is there already, else a copy.
-
-    Raises
-    ------
-    stn_np.devices.DeviceError
-        If there is no GPU that can be used; the message says what is missing.
-    TypeError, ValueError
-        If x is no array, or there is no such device.
-    """
-    from stn_np.devices import library  # here, since it asks this module for CuPy
-
-    xp = library(device)
-    return x if array_module(x=x) is xp else to_numpy(x) if xp is np else xp.asarray(x)
 
 
 def to_device_of(x: Array, other: Array) -> Array:
@@ -163,6 +118,14 @@ def to_device_of(x: Array, other: Array) -> Array:
 def place_of(x: Array) -> str:
     """Where x lives, in a word: constants are kept once for each place."""
     return f"gpu {x.device.id}" if _is_cupy(x) else "cpu"  # type: ignore[attr-defined]
+
+
+def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
+    """In what coordinates are computed: float32 at least, and float64 on axes of 4 million pixels.
+
+    From there on float32 has no digits left for half a pixel.
+    """
+    return np.promote_types(dtype, np.float32 if size + 4 <= 2**22 else np.float64)
 
 
 def gather(source: Array, index: Array) -> Array:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from stn_np.backend import Array, array_module
+
+T = TypeVar("T")
 
 #: What others call what has a name here.
 ALIASES = {
@@ -102,6 +105,35 @@ def check_gradient(name: str, dy: object, y: Array) -> None:
     """
     array_module(**{name: dy, f"the output that {name} belongs to": y})
     check_array(name, dy, y.shape)
+
+
+def pullback(**output: Array) -> Callable[[Callable[[Array], T]], Callable[[Array], T]]:
+    """Decorate a pullback: its upstream gradient is checked, and overflow is no warning.
+
+    ::
+
+        @pullback(dV=V)
+        def backward(dV): ...
+
+    Infinite and huge numbers are allowed everywhere, so NumPy has nothing to warn of.
+
+    Parameters
+    ----------
+    **output
+        What the forward pass returned, under the name of its gradient.
+    """
+    ((name, y),) = output.items()
+
+    def decorate(backward: Callable[[Array], T]) -> Callable[[Array], T]:
+        @wraps(backward)
+        def checked(dy: Array) -> T:
+            check_gradient(name, dy, y)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return backward(dy)
+
+        return checked
+
+    return decorate
 
 
 def check_same_dtype(**arrays: Array) -> None:

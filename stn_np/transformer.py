@@ -8,11 +8,11 @@ from typing import Any, TypeAlias, cast
 
 from stn_np.backend import Array, OptionalBackward
 from stn_np.checks import check_array, check_choice, check_sizes
-from stn_np.layers.module import Module
+from stn_np.gpu.on_gpu import DU_METHODS
+from stn_np.module import Module
 from stn_np.sampling import Linearised, Mode, affine_sample, grid_sample
 from stn_np.sampling.affine_sample import AFFINE_PADDING_MODES
 from stn_np.sampling.grid_sample import check_rules, kernels_of
-from stn_np.sampling.on_gpu import DU_METHODS
 from stn_np.transforms import MatrixFamily, Transform
 
 #: Pullback of a warp: takes dV, returns (dU or None, dtheta).

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from stn_np.cli.options import COMMANDS, parse
-from stn_np.devices import DeviceError, explain_gpu_error
+from stn_np.gpu.devices import DeviceError, explain_gpu_error
 from stn_np.training.checkpoint import CheckpointError
 
 #: Errors of what was asked for, or of the machine. Others are our own, and come with a traceback.

@@ -12,7 +12,7 @@ from typing import Any
 
 from stn_np.cli.report import aligned, evaluation, table
 from stn_np.cli.train import load_run_data
-from stn_np.devices import choose_device, describe_gpu
+from stn_np.gpu.devices import choose_device, describe_gpu
 from stn_np.training.folder import check_writable, open_run
 
 

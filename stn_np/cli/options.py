@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from stn_np.devices import CHOICES
+from stn_np.gpu.devices import CHOICES
 from stn_np.training.config import COMMON_DEFAULTS, DEFAULTS
 
 #: The commands with one line of help each.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stn_np.cli.options import SETTINGS, option_name
 from stn_np.cli.report import aligned, draw_pictures, framed, training_summary
-from stn_np.devices import DeviceError, choose_device, explain_gpu_error
+from stn_np.gpu.devices import DeviceError, choose_device, explain_gpu_error
 from stn_np.training.config import (
     TrainConfig,
     check_settings,

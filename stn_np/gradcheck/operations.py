@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stn_np import models
-from stn_np.backend import Array, to_device, to_device_of
+from stn_np.backend import Array, to_device_of
+from stn_np.gpu.devices import to_device
 from stn_np.gradcheck import families
 from stn_np.gradcheck.check import gradcheck
 from stn_np.gradcheck.inputs import (
@@ -67,7 +68,7 @@ def table(seed: int = 0, device: str = "cpu") -> list[Row]:
 
     Raises
     ------
-    stn_np.devices.DeviceError
+    stn_np.gpu.devices.DeviceError
         If there is no GPU that can be used.
     """
     rows = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from stn_np.backend import Array, array_module
 from stn_np.gradcheck.probe import Function
-from stn_np.layers.module import Module
+from stn_np.module import Module
 
 
 def parameters_as_inputs(module: Module) -> tuple[Function, dict[str, Array]]:

@@ -7,7 +7,7 @@ from math import prod
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
 from stn_np.checks import check_floating, check_gradient
 from stn_np.layers.memory_order import elementwise
-from stn_np.layers.module import Module
+from stn_np.module import Module
 
 
 def relu(x: Array) -> tuple[Array, Backward]:

@@ -11,7 +11,7 @@ row i is a view that overlaps its neighbour's:
     y row i      (F, Wout N)             = w (F, kh C kw) @ window(i)
 
 That copies the image kw times instead of kh kw times. On a GPU, where one large product is better
-than one a row, `convolution_on_gpu` unfolds both axes.
+than one a row, `stn_np.gpu.convolution` unfolds both axes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
 from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
-from stn_np.layers import convolution_on_gpu
+from stn_np.gpu import convolution as gpu
 from stn_np.layers.initial import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
-from stn_np.layers.module import Module, Parameter
+from stn_np.module import Module, Parameter
 
 #: Matrix products with fewer lines than this waste the processor's vector units; with more, adding
 #: up overlapping windows costs more than it saves.
@@ -88,7 +88,7 @@ def conv2d(
     if H < kh or W < kw:
         raise ValueError(f"x: expected images of at least {kh}x{kw} (the kernel), got {H}x{W}")
     if xp is not np:
-        return convolution_on_gpu.conv2d(xp, x, weight, bias, needs_dx=needs_dx)
+        return gpu.conv2d(xp, x, weight, bias, needs_dx=needs_dx)
     H_out, W_out, lines = H - kh + 1, W - kw + 1, C * kw
 
     columns = unfold_width(xp, rows_outermost(xp, x), kw).reshape(H * lines, W_out * N)

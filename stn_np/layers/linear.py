@@ -9,9 +9,9 @@ import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
 from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
+from stn_np.gpu.matmul import matmul
 from stn_np.layers.initial import he_normal
-from stn_np.layers.module import Module, Parameter
-from stn_np.matrix_product import matmul
+from stn_np.module import Module, Parameter
 
 LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 

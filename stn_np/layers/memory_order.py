@@ -8,12 +8,9 @@ Every array is (N, C, H, W) to whoever uses it. In *memory*, feature maps lie in
   kernel's width has to be unfolded, not its height (see `stn_np.layers.convolution`),
 - and one row of the image is a piece of work that fits the cache.
 
-On a GPU, where few large pieces of work are better than many small ones, the order is
-(C, H, W, N): what a single matrix product of the kernels with all columns gives.
-
-`rows_outermost` and `channels_outermost` bring any array into these orders (without a copy where it
-is in it already), and `as_images` and `batch_first` show the result as (N, C, H, W) again, without
-a copy.
+`rows_outermost` brings any array into this order (without a copy where it is in it already), and
+`as_images` shows the result as (N, C, H, W) again, without a copy. On a GPU the order is another
+one: see `stn_np.gpu.memory_order`.
 """
 
 from __future__ import annotations
@@ -34,16 +31,6 @@ def rows_outermost(xp: Any, x: Array) -> Array:
 def as_images(x: Array) -> Array:
     """(H, C, W, N) to (N, C, H, W): a view."""
     return x.transpose(3, 1, 0, 2)
-
-
-def channels_outermost(xp: Any, x: Array) -> Array:
-    """(N, C, H, W) in any memory order to a contiguous (C, H, W, N)."""
-    return xp.ascontiguousarray(x.transpose(1, 2, 3, 0))  # type: ignore[no-any-return]
-
-
-def batch_first(x: Array) -> Array:
-    """(C, H, W, N) to (N, C, H, W): a view."""
-    return x.transpose(3, 0, 1, 2)
 
 
 def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:

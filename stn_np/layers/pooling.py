@@ -1,6 +1,6 @@
 """Max and average pooling, a row of windows at a time (a piece of work that fits the cache).
 
-On a GPU the whole image at once: `pooling_on_gpu`.
+On a GPU the whole image at once: `stn_np.gpu.pooling`.
 
 Eq.:  y[n, c, i, j] = max (or mean) over u, v < k of  x[n, c, i s + u, j s + v]
 """
@@ -13,10 +13,10 @@ import numpy as np
 
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
 from stn_np.checks import check_array, check_gradient, check_size
-from stn_np.layers import pooling_on_gpu
+from stn_np.gpu import pooling as gpu
+from stn_np.gpu.pooling import Windows
 from stn_np.layers.memory_order import as_images, rows_outermost
-from stn_np.layers.module import Module
-from stn_np.layers.pooling_on_gpu import Windows
+from stn_np.module import Module
 
 
 def max_pool2d(
@@ -55,7 +55,7 @@ def max_pool2d(
     """
     xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
     if xp is not np:
-        return pooling_on_gpu.max_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
+        return gpu.max_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
     x_rows = rows_outermost(xp, x)
     H, C, W, N = x_rows.shape
     y = xp.empty((H_out, C, W_out, N), x.dtype)
@@ -128,7 +128,7 @@ def avg_pool2d(
     """
     xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
     if xp is not np:
-        return pooling_on_gpu.avg_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
+        return gpu.avg_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
     x_rows = rows_outermost(xp, x)
     H, C, W, N = x_rows.shape
     rows = xp.minimum(kernel, H - stride * xp.arange(H_out))

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, place_of
+from stn_np.backend import Array, SampleBackward, array_module, place_of
 from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_size_pair
-from stn_np.cuda_graph import keep_for_graph
-from stn_np.sampling.bilinear import GridSampleBackward, sample
+from stn_np.gpu.graph import keep_for_graph
+from stn_np.gpu.on_gpu import DU_METHODS, affine_on_gpu
+from stn_np.sampling.bilinear import sample
 from stn_np.sampling.blocks import point_blocks
 from stn_np.sampling.coordinates import units_to_pixels
 from stn_np.sampling.grid_sample import check_padding_value, check_rules
-from stn_np.sampling.on_gpu import DU_METHODS, affine_on_gpu
 from stn_np.sampling.points import Frame, Points
 
 #: All that `bilinear` knows; "wrap" is sampled through a grid.
@@ -33,7 +33,7 @@ def affine_sample(
     dU_method: str = "deterministic",
     needs_dU: bool = True,
     needs_dtheta: bool = True,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """Warp images by affine maps: `affine_grid` and bilinear `grid_sample` in one.
 
     The same up to rounding, and up to where coordinates overflow, but faster and with less memory:
@@ -140,7 +140,7 @@ def in_blocks(
     align_corners: bool,
     needs_dU: bool,
     needs_dA: bool,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """V through A (N or 1, 2, 3), which counts in pixels, a block of points at a time.
 
     `dtype` is theta's; backward(dV) returns (dU, dA), dA (N, 2, 3) in float64.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, gather, scatter_add
+from stn_np.backend import Array, SampleBackward, array_module, gather, scatter_add
 from stn_np.sampling.blocks import channel_blocks, in_channels
 from stn_np.sampling.coordinates import units_to_pixels
 from stn_np.sampling.points import FRAME, Points, frame_with, locate, without_place
@@ -22,7 +22,6 @@ from stn_np.sampling.points import FRAME, Points, frame_with, locate, without_pl
 #: is read again.
 FEW_CHANNELS = 4
 
-GridSampleBackward = Callable[[Array], tuple[Array | None, Array | None]]
 #: Takes dL/dx and dL/dy of a block of points, in pixels, and may overwrite them.
 Receive = Callable[[Points, Array, Array], None]
 #: dV/dx and dV/dy.
@@ -40,7 +39,7 @@ def bilinear(
     align_corners: bool,
     needs_dU: bool,
     needs_dgrid: bool,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """Bilinear sampling of checked arguments; see `stn_np.grid_sample`."""
     xp = array_module(U=U, grid=grid)
     N = max(U.shape[0], grid.shape[0]) if U.shape[0] and grid.shape[0] else 0

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from stn_np.backend import Array
+from stn_np.backend import Array, coordinate_dtype
 
 #: What may lie outside of an image; see `stn_np.grid_sample`.
 PADDING_MODES = ("zeros", "constant", "border", "reflection", "wrap")
@@ -21,14 +19,6 @@ Slope = float | Array
 def rounding_constant(size: int) -> float:
     """M of `to_pixels`: 1.5 times a power of two that is at least size + 4."""
     return 1.5 * 2.0 ** (size + 3).bit_length()
-
-
-def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
-    """In what coordinates are computed: float32 at least, and float64 on axes of 4 million pixels.
-
-    From there on float32 has no digits left for half a pixel.
-    """
-    return np.promote_types(dtype, np.float32 if size + 4 <= 2**22 else np.float64)
 
 
 def units_to_pixels(size: int, align_corners: bool) -> float:

@@ -9,15 +9,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from stn_np.backend import Array, array_module
+from stn_np.backend import Array, SampleBackward, array_module
 from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_scalar
-from stn_np.sampling.bilinear import GridSampleBackward, bilinear
+from stn_np.gpu.on_gpu import DU_METHODS, sample_on_gpu
+from stn_np.sampling.bilinear import bilinear
 from stn_np.sampling.coordinates import PADDING_MODES
 from stn_np.sampling.kernel import Kernel
 from stn_np.sampling.kernels import BY_NAME
 from stn_np.sampling.linearised import Linearised, linearised_dgrid
 from stn_np.sampling.nearest import nearest
-from stn_np.sampling.on_gpu import DU_METHODS, sample_on_gpu
 from stn_np.sampling.separable import separable
 
 #: The modes with a name.
@@ -42,7 +42,7 @@ def grid_sample(
     dU_method: str = "deterministic",
     needs_dU: bool = True,
     needs_dgrid: bool = True,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     r"""Read the image U at the points of a grid, eq. (3).
 
     Parameters
@@ -145,7 +145,7 @@ def grid_sample(
     check_flag("needs_dU", needs_dU)
     check_flag("needs_dgrid", needs_dgrid)
     check_choice("dU_method", dU_method, DU_METHODS)
-    sampler: Callable[..., tuple[Array, GridSampleBackward]] = partial(separable, kernels=kernels)
+    sampler: Callable[..., tuple[Array, SampleBackward]] = partial(separable, kernels=kernels)
     if isinstance(mode, str) and xp is not np:
         sampler = partial(sample_on_gpu, mode=mode, dU_method=dU_method)
     elif isinstance(mode, str) and grid.shape[-1] == 2 and padding_mode != "wrap":

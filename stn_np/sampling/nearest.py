@@ -6,8 +6,7 @@ those of `bilinear.py`, but there is nothing to weigh.
 
 from __future__ import annotations
 
-from stn_np.backend import Array, array_module, gather, scatter_add
-from stn_np.sampling.bilinear import GridSampleBackward
+from stn_np.backend import Array, SampleBackward, array_module, gather, scatter_add
 from stn_np.sampling.blocks import channel_blocks, in_channels
 from stn_np.sampling.points import FRAME, frame_with, locate
 
@@ -21,7 +20,7 @@ def nearest(
     align_corners: bool,
     needs_dU: bool,
     needs_dgrid: bool,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """Sample checked arguments, eq. (4); see `stn_np.grid_sample`."""
     xp = array_module(U=U, grid=grid)
     N = max(U.shape[0], grid.shape[0]) if U.shape[0] and grid.shape[0] else 0

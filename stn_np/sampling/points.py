@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stn_np.backend import Array
+from stn_np.backend import Array, coordinate_dtype
 from stn_np.sampling.blocks import point_blocks
 from stn_np.sampling.coordinates import (
     REACH,
-    coordinate_dtype,
     keep_within,
     move_inside,
     rounding_constant,

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, gather, scatter_add
-from stn_np.sampling.bilinear import GridSampleBackward
+from stn_np.backend import Array, SampleBackward, array_module, gather, scatter_add
 from stn_np.sampling.kernel import Kernel
 from stn_np.sampling.kernels import NEAREST
 from stn_np.sampling.taps import AxisTaps, Taps
@@ -29,7 +28,7 @@ def separable(
     align_corners: bool,
     needs_dU: bool,
     needs_dgrid: bool,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """Sample checked arguments with one kernel an axis, (x, y[, z]); see `stn_np.grid_sample`."""
     xp = array_module(U=U, grid=grid)
     taps = Taps(xp, U.shape, grid, kernels, padding_mode, align_corners)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stn_np.backend import Array, to_device
+from stn_np.backend import Array
+from stn_np.gpu.devices import to_device
 
 if TYPE_CHECKING:
     from stn_np.data import Dataset

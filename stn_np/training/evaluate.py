@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.layers import cross_entropy
-from stn_np.layers.module import Module
+from stn_np.module import Module
 
 #: Images at a time: enough for the matrix products, few enough for the memory.
 BLOCK = 500

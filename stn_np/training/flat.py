@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from stn_np.backend import Array, array_module
-from stn_np.layers.module import Parameter
+from stn_np.module import Parameter
 
 #: Every parameter begins at a multiple of so many bytes, like memory of its own: the matrix
 #: product chooses its way by it.

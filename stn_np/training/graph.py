@@ -15,9 +15,9 @@ import numpy as np
 
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.checks import format_shape
-from stn_np.cuda_graph import CaptureError, capture
+from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
-from stn_np.layers.module import Module
+from stn_np.module import Module
 from stn_np.training.optimizer_base import Coefficients, Optimizer
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stn_np.backend import Array, to_device
+from stn_np.backend import Array
+from stn_np.gpu.devices import to_device
 from stn_np.layers import cross_entropy
 from stn_np.training import divergence
 from stn_np.training.batches import Batches

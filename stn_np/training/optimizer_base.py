@@ -9,7 +9,7 @@ import numpy as np
 
 from stn_np.backend import Array, array_module, place_of, to_device_of, to_numpy
 from stn_np.checks import format_shape
-from stn_np.layers.module import Module
+from stn_np.module import Module
 from stn_np.training.flat import Part, flattened, moved_too_late
 
 #: What `SGD.step` and the others multiply the learning rate with, for a parameter of this name.

@@ -11,7 +11,7 @@ from typing import Any
 
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_choice
-from stn_np.layers.module import Module
+from stn_np.module import Module
 from stn_np.training.flat import Part
 from stn_np.training.optimizer_base import Optimizer, RateFactor
 

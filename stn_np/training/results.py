@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stn_np.devices import describe_gpu
+from stn_np.gpu.devices import describe_gpu
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.paper import paper_error

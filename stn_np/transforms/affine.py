@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array, check_gradient, check_size_pair, check_sizes
-from stn_np.matrix_product import matmul
+from stn_np.gpu.matmul import matmul
 from stn_np.transforms.described import Described
 from stn_np.transforms.groups import MatrixGroup
 from stn_np.transforms.target_grid import grid_beside

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module, place_of, to_device_of
 from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
-from stn_np.matrix_product import matmul
+from stn_np.gpu.matmul import matmul
 from stn_np.transforms.described import Described
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid

@@ -17,8 +17,8 @@ from stn_np.backend import (
     to_numpy,
 )
 from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
-from stn_np.layers.module import Module, Parameter
-from stn_np.matrix_product import matmul
+from stn_np.gpu.matmul import matmul
+from stn_np.module import Module, Parameter
 from stn_np.transforms.remember import remember
 from stn_np.transforms.target_grid import homogeneous_grid
 

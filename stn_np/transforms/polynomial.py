@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.checks import check_size, check_size_pair
-from stn_np.layers.module import Parameter
+from stn_np.module import Parameter
 from stn_np.transforms.linear_basis import LinearBasis
 from stn_np.transforms.target_grid import homogeneous_grid
 

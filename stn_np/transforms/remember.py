@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from stn_np.cuda_graph import keep_for_graph
+from stn_np.gpu.graph import keep_for_graph
 
 
 def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:

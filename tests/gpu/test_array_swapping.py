@@ -15,12 +15,13 @@ import pytest
 from oracles import GROUPS, OPERATIONS, Operation, assert_close, assert_equal, beside, gradients
 
 import stn_np
-from stn_np.backend import to_device, to_device_of, to_numpy
+from stn_np.backend import to_device_of, to_numpy
 from stn_np.cli import main
-from stn_np.cuda_graph import capture
 from stn_np.data import Dataset, distort, fixed_test_set, warp
 from stn_np.data.distortions import KINDS
 from stn_np.data.resample import block_means, resample
+from stn_np.gpu.devices import to_device
+from stn_np.gpu.graph import capture
 from stn_np.gradcheck import GradcheckError, operations, parameters_as_inputs
 from stn_np.layers import Conv2d, Linear, Module, Parameter, ReLU, Sequential, cross_entropy
 from stn_np.models import NAMES, build, summary

@@ -14,10 +14,18 @@ import numpy as np
 import pytest
 
 import stn_np
-from stn_np import devices, layers
-from stn_np.backend import array_module, to_device, to_numpy
+from stn_np import layers
+from stn_np.backend import array_module, to_numpy
 from stn_np.cli import main
-from stn_np.devices import DeviceError, choose_device, describe_gpu, find_cupy, library
+from stn_np.gpu import devices
+from stn_np.gpu.devices import (
+    DeviceError,
+    choose_device,
+    describe_gpu,
+    find_cupy,
+    library,
+    to_device,
+)
 from stn_np.layers import Linear
 
 ROOT = Path(stn_np.__file__).parents[1]
@@ -214,9 +222,9 @@ def test_a_cpu_needs_no_cupy() -> None:
 import sys
 import numpy as np
 import stn_np
-from stn_np.backend import to_device
+from stn_np.gpu.devices import to_device
 from stn_np.cli import main
-from stn_np.devices import choose_device
+from stn_np.gpu.devices import choose_device
 assert choose_device("cpu") == ("cpu", "")
 model = stn_np.models.build("st-cnn", filters=4).to("cpu")
 logits, backward = model(to_device(np.ones((2, 1, 28, 28), np.float32), "cpu"))

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stn_np import cuda_graph
-from stn_np.backend import to_device, to_numpy
+from stn_np.backend import to_numpy
 from stn_np.cli import main
-from stn_np.cuda_graph import CaptureError, capture
 from stn_np.data import Dataset, distort, distorted_size, load_digits
+from stn_np.gpu import graph as cuda_graph
+from stn_np.gpu.devices import to_device
+from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
-from stn_np.layers.module import Module
 from stn_np.models import build
+from stn_np.module import Module
 from stn_np.training import checkpoint, graph, loop, session
 from stn_np.training.config import TrainConfig, defaults_for
 from stn_np.training.divergence import DivergedError

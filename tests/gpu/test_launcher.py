@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stn_np import launcher
 from stn_np.backend import to_numpy
-from stn_np.launcher import Argument, expression, launch, source
+from stn_np.gpu import launcher
+from stn_np.gpu.launcher import Argument, expression, launch, source
 
 KERNEL = """
 #include "common.cuh"
@@ -44,7 +44,7 @@ template <int> __global__ void far(int64, int64* taken, int64 n) {{
 @pytest.fixture
 def kernel(tmp_path: Path) -> str:
     """A small kernel; its path is absolute, which the launcher's joining leaves as it is."""
-    header = (Path(launcher.__file__).parent / "launcher.cuh").as_posix()
+    header = (Path(launcher.__file__).parent / "cuda/launcher.cuh").as_posix()
     (tmp_path / "common.cuh").write_text(f'#include "{header}"\n// once\n')
     path = tmp_path / "scale.cu"
     path.write_text(KERNEL.format(header=header))
@@ -54,7 +54,7 @@ def kernel(tmp_path: Path) -> str:
 @pytest.fixture
 def numbers(tmp_path: Path) -> str:
     path = tmp_path / "numbers.cu"
-    header = (Path(launcher.__file__).parent / "launcher.cuh").as_posix()
+    header = (Path(launcher.__file__).parent / "cuda/launcher.cuh").as_posix()
     path.write_text(NUMBERS.format(header=header))
     return str(path)
 

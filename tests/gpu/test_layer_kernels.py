@@ -12,7 +12,9 @@ from oracles import assert_close, assert_equal
 
 from stn_np import layers
 from stn_np.backend import to_numpy
-from stn_np.layers import convolution_on_gpu, on_gpu, pooling_on_gpu
+from stn_np.gpu import convolution as convolution_on_gpu
+from stn_np.gpu import pooling as pooling_on_gpu
+from stn_np.gpu import variants
 
 # Images and kernels: one image, one channel, one pixel, a kernel of the image's size, more images
 # than threads share a place, and many channels.
@@ -350,7 +352,7 @@ def test_variants_are_what_is_launched(gpu: Any, rng: Any, monkeypatch: Any) -> 
             for k, s in ((2, 2), (16, 16), (16, 1), (17, 17), (17, 1)):
                 x, dy = (uneven(rng, (1, 1, k + 1, 2), dtype) for _ in range(2))
                 pooled(gpu, pool, x, dy, k, s)
-    assert {*convolutions, *poolings} == set(on_gpu.variants())
+    assert {*convolutions, *poolings} == set(variants.layers())
 
 
 def test_threads_run_in_any_order_and_nobody_waits(stand_in: Any, rng: Any) -> None:

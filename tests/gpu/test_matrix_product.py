@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stn_np import matrix_product
-from stn_np.matrix_product import matmul
+from stn_np.gpu import matmul as matrix_product
+from stn_np.gpu.matmul import matmul
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

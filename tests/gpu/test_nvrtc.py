@@ -12,7 +12,7 @@ import kernel_record
 import pytest
 from kernel_compiler import Report
 
-from stn_np import launcher
+from stn_np.gpu import launcher
 
 LOG = """a.cu(3): warning #177-D: variable "unused" was declared but never referenced
 
@@ -124,10 +124,13 @@ def _nvrtc_is_missing() -> bool:
 class TestCompiler:
     """Each of these faults is one that CI would stop at."""
 
-    variants = (("launcher.cuh", "scale", ("float32",)), ("launcher.cuh", "scale", ("float64",)))
+    variants = (
+        ("cuda/launcher.cuh", "scale", ("float32",)),
+        ("cuda/launcher.cuh", "scale", ("float64",)),
+    )
 
     def compiled(self, fault, architecture):
-        text = launcher.source("launcher.cuh") + KERNEL % fault
+        text = launcher.source("cuda/launcher.cuh") + KERNEL % fault
         return kernel_compiler.compile_program(self.variants, architecture, text)
 
     def test_without_a_fault(self, architecture):

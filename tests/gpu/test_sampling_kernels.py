@@ -15,7 +15,9 @@ import pytest
 import stn_np
 from stn_np import layers, transforms
 from stn_np.backend import to_numpy
-from stn_np.sampling import PADDING_MODES, gpu_sampling, gpu_source
+from stn_np.gpu import sampling as gpu_sampling
+from stn_np.gpu import source as gpu_source
+from stn_np.sampling import PADDING_MODES
 
 CASES = [
     *product(("nearest", "bilinear", "bicubic"), PADDING_MODES, (True, False), ("2-D",)),
@@ -242,7 +244,7 @@ def test_a_running_sum_in_pieces(
     U, grid = gpu.asarray(rng.random((2, 1, 7, 9))), gpu.asarray(rng.uniform(-1, 1, (2, 5, 6, 2)))
     dV = gpu.asarray(rng.random((2, 1, 5, 6)))
     expected, _ = stn_np.grid_sample(U, grid)[1](dV)
-    monkeypatch.setattr("stn_np.sampling.gpu_sampling.LONGEST_SUM", 50)
+    monkeypatch.setattr("stn_np.gpu.sampling.LONGEST_SUM", 50)
     dU, _ = stn_np.grid_sample(U, grid)[1](dV)
     np.testing.assert_array_equal(gpu.asnumpy(dU), gpu.asnumpy(expected))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stn_np.layers.module import Module, Parameter
+from stn_np.module import Module, Parameter
 from stn_np.training.optimizer_base import gradient_norm, localisation_factor
 from stn_np.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, build_optimizer
 

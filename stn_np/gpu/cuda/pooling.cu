@@ -8,7 +8,7 @@
 //
 // A window that sticks out of the image has the pixels that lie inside.
 
-#include "../../launcher.cuh"
+#include "launcher.cuh"
 
 using uint8 = unsigned char;
 

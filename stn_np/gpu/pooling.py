@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from stn_np.backend import Array, Backward
 from stn_np.checks import check_gradient
-from stn_np.launcher import Argument, launch
-from stn_np.layers.memory_order import batch_first
+from stn_np.gpu.launcher import Argument, launch
+from stn_np.gpu.memory_order import batch_first
 
-FILE = "layers/cuda/pooling.cu"
+FILE = "cuda/pooling.cu"
 
 #: Threads that share the images of one place. More would find out more often where they are (five
 #: divisions of whole numbers); fewer would read in shorter runs.

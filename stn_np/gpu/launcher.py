@@ -67,7 +67,7 @@ def launch(
     Parameters
     ----------
     file
-        Source, relative to the package: "sampling/cuda/sampler.cu".
+        Source, relative to the package: "cuda/sampler.cu".
     function
         The kernel's name. It is compiled when it is first asked for.
     template

@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array
-from stn_np.sampling.bilinear import GridSampleBackward
-from stn_np.sampling.coordinates import coordinate_dtype
-from stn_np.sampling.gpu_sampling import TRANSPOSE, Sampling
-from stn_np.sampling.gpu_source import AFFINE, MODES, SAMPLER, TAPS, from_grid, from_matrices
+from stn_np.backend import Array, SampleBackward, coordinate_dtype
+from stn_np.gpu.sampling import TRANSPOSE, Sampling
+from stn_np.gpu.source import AFFINE, MODES, SAMPLER, TAPS, from_grid, from_matrices
 
 #: The ways to sum up the gradient of the image, as `grid_sample` knows them.
 DU_METHODS = ("deterministic", "atomic")
@@ -42,7 +40,7 @@ def sample_on_gpu(
     dU_method: str,
     needs_dU: bool,
     needs_dgrid: bool,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """Sample checked arguments by a mode with a name; see `stn_np.grid_sample`."""
     rules = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
     sampling = Sampling(U, from_grid(U.shape, grid, rules), padding_value)
@@ -75,7 +73,7 @@ def affine_on_gpu(
     dU_method: str,
     needs_dU: bool,
     needs_dA: bool,
-) -> tuple[Array, GridSampleBackward]:
+) -> tuple[Array, SampleBackward]:
     """V through A, and back to (dU, dA), as `stn_np.sampling.affine_sample.in_blocks`."""
     rules = {"padding_mode": padding_mode, "align_corners": align_corners}
     A = A.astype(coordinate_dtype(dtype, max(U.shape[2:])))

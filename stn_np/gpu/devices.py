@@ -6,6 +6,7 @@ Nothing here runs before somebody asks for a GPU by name, or for whatever there 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import import_cupy, is_gpu_error
+from stn_np.backend import Array, array_module, to_numpy
 from stn_np.checks import check_choice
 
 #: In programs; "cuda" is another name for the GPU, PyTorch's.
@@ -42,7 +43,7 @@ def choose_device(name: str) -> tuple[str, str]:
     Returns
     -------
     device : {"cpu", "gpu"}
-        For `stn_np.backend.to_device` and `stn_np.layers.Module.to`.
+        For `stn_np.gpu.devices.to_device` and `stn_np.layers.Module.to`.
     note : str
         Where "auto" found no GPU, a line to show that says why; else empty.
 
@@ -79,6 +80,37 @@ def library(device: str) -> Any:
     """
     check_choice("device", device, NAMES)
     return np if device == "cpu" else find_cupy()
+
+
+def to_device(x: Array, device: str) -> Array:
+    """The same values in the CPU's memory or in the current GPU's.
+
+    Parameters
+    ----------
+    x : Array
+        NumPy's or CuPy's.
+    device : {"cpu", "gpu", "cuda"}
+        "cuda" is the GPU too.
+
+    Returns
+    -------
+    Array
+        x itself if it is there already, else a copy.
+
+    Raises
+    ------
+    stn_np.gpu.devices.DeviceError
+        If there is no GPU that can be used; the message says what is missing.
+    TypeError, ValueError
+        If x is no array, or there is no such device.
+    """
+    xp = library(device)
+    return x if array_module(x=x) is xp else to_numpy(x) if xp is np else xp.asarray(x)
+
+
+def import_cupy() -> Any:
+    """CuPy, for who asks for a GPU. Everything else finds it only if somebody has imported it."""
+    return importlib.import_module("cupy")
 
 
 def find_cupy() -> Any:
@@ -213,6 +245,20 @@ def describe_gpu() -> str:
         f"{cupy.__version__}, {', '.join(names)}, CUDA {_dotted(runtime.runtimeGetVersion())}, "
         f"driver {driver_name()} (CUDA {knows})"
     )
+
+
+def is_gpu_error(error: Exception) -> bool:
+    """Whether an error is CuPy's or CUDA's own."""
+    cupy: Any = sys.modules.get("cupy")
+    if not hasattr(cupy, "cuda"):  # never imported, or not to its end
+        return False
+    known = (
+        cupy.cuda.memory.OutOfMemoryError,
+        cupy.cuda.runtime.CUDARuntimeError,
+        cupy.cuda.compiler.CompileException,
+    )
+    package = type(error).__module__.split(".")[0]
+    return isinstance(error, known) or package in ("cupy", "cupy_backends", "cupyx")
 
 
 def explain_gpu_error(error: Exception, run: str = "") -> str | None:

@@ -1,7 +1,7 @@
 // Where a point lies on one axis, which pixels it reads there, and how they weigh.
 //
 // The specification is coordinates.py, continuation.py and kernels.py: same names, same arithmetic.
-#include "../../launcher.cuh"
+#include "launcher.cuh"
 
 // The kernels k of eq. (3); their values are the numbers of pixels that they read.
 enum Mode { NEAREST = 1, LINEAR = 2, CUBIC = 4 };

@@ -6,11 +6,10 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
-from stn_np.backend import Array, array_module
-from stn_np.launcher import Argument
-from stn_np.sampling.coordinates import coordinate_dtype
+from stn_np.backend import Array, array_module, coordinate_dtype
+from stn_np.gpu.launcher import Argument
 
-SAMPLER, AFFINE = "sampling/cuda/sampler.cu", "sampling/cuda/affine.cu"
+SAMPLER, AFFINE = "cuda/sampler.cu", "cuda/affine.cu"
 
 #: Pixels that a point reads along an axis.
 TAPS = {"nearest": 1, "bilinear": 2, "bicubic": 4}

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from stn_np.backend import Array
 from stn_np.checks import check_gradient
-from stn_np.launcher import Argument, launch
-from stn_np.layers.memory_order import batch_first, channels_outermost
-from stn_np.matrix_product import matmul
+from stn_np.gpu.launcher import Argument, launch
+from stn_np.gpu.matmul import matmul
+from stn_np.gpu.memory_order import batch_first, channels_outermost
 
-FILE = "layers/cuda/convolution.cu"
+FILE = "cuda/convolution.cu"
 
 #: Bytes of columns that are in memory at a time. Columns that are larger as a whole are not kept
 #: for the backward pass, but unfolded again.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self
 
-from stn_np.backend import Array, OptionalBackward, array_module, to_device, to_device_of
+from stn_np.backend import Array, OptionalBackward, array_module, to_device_of
 from stn_np.checks import format_shape
+from stn_np.gpu.devices import to_device
 
 
 class Parameter:
@@ -111,7 +112,7 @@ class Module:
 
         Raises
         ------
-        stn_np.devices.DeviceError
+        stn_np.gpu.devices.DeviceError
             If there is no GPU that can be used. Nothing is moved then.
         ValueError
             If there is no such device.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.launcher import cublas
+from stn_np.gpu.launcher import cublas
 
 #: Bytes that cuBLAS may use meanwhile. Its own it would allocate, which a graph had to repeat.
 WORKSPACE = 2**25

@@ -11,7 +11,7 @@
 //
 // A piece of the columns holds the places first to first + length - 1 of the H' W' N.
 
-#include "../../launcher.cuh"
+#include "launcher.cuh"
 
 // One item is (c, u) at one place: it copies the kw lines of that kernel row.
 template <typename T>

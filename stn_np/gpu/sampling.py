@@ -7,10 +7,10 @@ from math import ceil, prod
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.launcher import Argument, launch
-from stn_np.sampling.gpu_source import Source
+from stn_np.gpu.launcher import Argument, launch
+from stn_np.gpu.source import Source
 
-TRANSPOSE = "sampling/cuda/transpose.cu"
+TRANSPOSE = "cuda/transpose.cu"
 
 #: Enough threads to keep a large GPU busy. A thread takes several channels of a point once there
 #: are more: then it works out but once where the point lies.

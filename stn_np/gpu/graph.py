@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from stn_np.backend import Array, import_cupy
+from stn_np.backend import Array
+from stn_np.gpu.devices import import_cupy
 
 #: Of each thread: as ``read``, the constants that its step under capture has read.
 _capturing = threading.local()
