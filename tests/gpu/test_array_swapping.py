@@ -28,7 +28,7 @@ from stn_np.models import NAMES, build, summary
 from stn_np.sampling import affine_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import FAMILIES, Affine3d, ThinPlateSpline, affine_grid, by_name, polynomial
-from stn_np.transforms.remember import remember
+from stn_np.transforms.target_grid import remember
 
 GRADCHECK = importlib.import_module("stn_np.gradcheck.operations")
 

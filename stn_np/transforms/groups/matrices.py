@@ -1,9 +1,4 @@
-"""Composing and inverting maps: what the families share that are groups.
-
-**Convention.** ``compose(outer, inner)`` is T_outer(T_inner(t)): the inner map is applied to the
-target points first. Since maps go from target to source, an image warped by `outer` and then by
-`inner` is the image warped by ``compose(outer, inner)``.
-"""
+"""Composing and inverting maps: what the families share that are groups."""
 
 from __future__ import annotations
 
@@ -13,11 +8,23 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_same_dtype
-from stn_np.transforms.described import Described
+from stn_np.checks import check_array, check_same_dtype, pullback
+from stn_np.transforms.target_grid import Described
 
 #: The pullback of a composition: takes dtheta, returns (douter, dinner).
 PairBackward: TypeAlias = Callable[[Array], tuple[Array, Array]]
+
+
+class MapFamily(Described):
+    """What groups know of the families that they are mixed into: theta's length, and its matrix."""
+
+    n_params: int
+
+    def matrix(
+        self, theta: Array, out_shape: Any, *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, n_params) to A (N, 2, 3); backward(dA) returns dtheta."""
+        raise NotImplementedError(f"{type(self).__name__} has no matrix")
 
 
 def check_pair(outer: Array, inner: Array, n_params: int) -> Any:
@@ -135,9 +142,8 @@ class MatrixGroup(Described):
         C, product_backward = product(self._square(outer), self._square(inner))
         theta, head_backward = self._head(C, outer.dtype)
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dtheta=theta)
         def backward(dtheta: Array) -> tuple[Array, Array]:
-            check_gradient("dtheta", dtheta, theta)
             douter, dinner = product_backward(head_backward(dtheta))
             return self._flat_head(douter, outer.dtype), self._flat_head(dinner, inner.dtype)
 
@@ -151,14 +157,12 @@ class MatrixGroup(Described):
         align_corners: bool = True,
     ) -> tuple[Array, Backward]:
         """The theta of the inverse map; see `stn_np.transforms.Group`."""
-        array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
         X, inverse_backward = inverse_matrix(self._square(theta), affine=self._affine)
         inverse, head_backward = self._head(X, theta.dtype)
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dinverse=inverse)
         def backward(dinverse: Array) -> Array:
-            check_gradient("dinverse", dinverse, inverse)
             return self._flat_head(inverse_backward(head_backward(dinverse)), theta.dtype)
 
         return inverse, backward
