@@ -1,6 +1,14 @@
-"""What all tests share: the array libraries that are present, and reproducible random numbers."""
+"""What all tests share: processes, the array libraries that are present, random numbers."""
+
+# ruff: noqa: E402, I001
 
 from __future__ import annotations
+
+import os
+
+# Before NumPy and PyTorch are imported: each process of `pytest -n` has one core.
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 import importlib.util
 from collections.abc import Iterator
@@ -11,6 +19,25 @@ import numpy as np
 import pytest
 from gpu import stand_in as gpu_stand_in
 from hypothesis import settings
+
+#: More processes than these gain little: each imports PyTorch and collects all tests.
+MOST_PROCESSES = 8
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Without pytest-xdist (or with -p no:xdist) pyproject.toml's option says nothing."""
+    if not pluginmanager.hasplugin("xdist"):
+        parser.addoption("--numprocesses", help="ignored: pytest-xdist is not there")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process a core for the whole suite; none but this one for tests that are named."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    return min(len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1, MOST_PROCESSES)
+
 
 # The same examples on every run and machine; no time limits, since machines differ.
 settings.register_profile("stn_np", derandomize=True, deadline=None, max_examples=40)
