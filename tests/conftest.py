@@ -1,6 +1,6 @@
 """What all tests share: processes, the array libraries that are present, random numbers."""
 
-# ruff: noqa: E402, I001
+# ruff: noqa: E402
 
 from __future__ import annotations
 
