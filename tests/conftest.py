@@ -10,15 +10,14 @@ import os
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import importlib.util
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 from gpu import stand_in as gpu_stand_in
 from hypothesis import settings
+from libraries import LIBRARIES
 
 #: More processes than these gain little: each imports PyTorch and collects all tests.
 MOST_PROCESSES = 8
@@ -42,20 +41,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 # The same examples on every run and machine; no time limits, since machines differ.
 settings.register_profile("stn_np", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("stn_np")
-
-
-def _array_libraries() -> list[Any]:
-    """numpy; the stand-in for cupy (tests/gpu); cupy where it is installed and finds a GPU."""
-    found = [pytest.param(np, id="numpy"), pytest.param(gpu_stand_in.cupy, id="stand-in")]
-    if importlib.util.find_spec("cupy"):
-        import cupy
-
-        if cupy.cuda.is_available():
-            found.append(pytest.param(cupy, id="cupy"))
-    return found
-
-
-LIBRARIES = _array_libraries()
 
 
 @pytest.fixture(scope="session", params=LIBRARIES)

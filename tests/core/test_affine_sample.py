@@ -88,20 +88,20 @@ def smooth_theta(rng: Any, N: int, size: Any, out: Any, corners: bool) -> np.nda
 
 @pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
 @pytest.mark.parametrize(("padding", "corners"), MODES)
-@pytest.mark.parametrize(("size", "out"), SIZES)
 def test_equals_grid_and_sampler(
-    xp: Any, rng: Any, size: Any, out: Any, padding: str, corners: bool, dtype: Any
+    xp: Any, rng: Any, padding: str, corners: bool, dtype: Any
 ) -> None:
-    theta = smooth_theta(rng, 3, size, out, corners)
-    U, dV = rng.normal(size=(3, 2, *size)), rng.normal(size=(3, 2, *out))
-    options = padded(padding) | {"align_corners": corners}
-    arrays = [a.astype(dtype) for a in (U, theta, dV)]
-    got = warp(xp, arrays[0], arrays[1], out, arrays[2], **options)
-    wanted = two_steps(xp, arrays[0], arrays[1], out, arrays[2], **options)
-    tolerance = 4e-3 if dtype == np.float16 else tolerance_of(dtype)
-    for a, b in zip(got, wanted, strict=True):
-        assert a.dtype == dtype
-        assert_close(a, b, tolerance)
+    for size, out in SIZES:
+        theta = smooth_theta(rng, 3, size, out, corners)
+        U, dV = rng.normal(size=(3, 2, *size)), rng.normal(size=(3, 2, *out))
+        options = padded(padding) | {"align_corners": corners}
+        arrays = [a.astype(dtype) for a in (U, theta, dV)]
+        got = warp(xp, arrays[0], arrays[1], out, arrays[2], **options)
+        wanted = two_steps(xp, arrays[0], arrays[1], out, arrays[2], **options)
+        tolerance = 4e-3 if dtype == np.float16 else tolerance_of(dtype)
+        for a, b in zip(got, wanted, strict=True):
+            assert a.dtype == dtype
+            assert_close(a, b, tolerance)
 
 
 @pytest.mark.parametrize("U_dtype", [np.float16, np.float32, np.float64])
@@ -132,7 +132,7 @@ def test_long_double_is_accepted(rng: Any, sampler: Any) -> None:
 
 @pytest.mark.parametrize(("padding", "corners"), MODES)
 @pytest.mark.parametrize("shared", ["U", "theta"])
-@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("channels", [1, 7])
 def test_one_image_many_maps_and_many_images_one_map(
     xp: Any, rng: Any, shared: str, padding: str, corners: bool, channels: int
 ) -> None:
@@ -149,7 +149,7 @@ def test_one_image_many_maps_and_many_images_one_map(
         assert_close(a, b, 1e-12)
 
 
-@pytest.mark.parametrize("padding", FAST_PADDINGS)
+@pytest.mark.parametrize("padding", ["border", "constant"])
 @pytest.mark.parametrize(
     ("U_shape", "out"),
     [
@@ -160,17 +160,17 @@ def test_one_image_many_maps_and_many_images_one_map(
     ],
 )
 def test_results_do_not_depend_on_the_blocks(
-    xp: Any, rng: Any, U_shape: tuple[int, ...], out: tuple[int, int], padding: str
+    rng: Any, U_shape: tuple[int, ...], out: tuple[int, int], padding: str
 ) -> None:
     theta = IDENTITY + rng.uniform(-0.3, 0.3, (U_shape[0], 2, 3))
     U, dV = rng.normal(size=U_shape), rng.normal(size=(*U_shape[:2], *out))
-    got = warp(xp, U, theta, out, dV, **padded(padding))
-    wanted = two_steps(xp, U, theta, out, dV, **padded(padding))
+    got = warp(np, U, theta, out, dV, **padded(padding))
+    wanted = two_steps(np, U, theta, out, dV, **padded(padding))
     assert_close(got[0], wanted[0], 1e-11)
     assert_close(got[1], wanted[1], 1e-10)
     assert_close(got[2], wanted[2], 1e-9)
     n = rng.integers(U_shape[0])
-    alone = warp(xp, U[n : n + 1], theta[n : n + 1], out, dV[n : n + 1], **padded(padding))
+    alone = warp(np, U[n : n + 1], theta[n : n + 1], out, dV[n : n + 1], **padded(padding))
     assert_close(got[0][n], alone[0][0], 1e-11)
     assert_close(got[2][n], alone[2][0], 1e-11)
 
@@ -203,7 +203,8 @@ def check_identity(xp: Any, U: np.ndarray, corners: bool, padding: str = "zeros"
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("corners", CORNERS)
 def test_identity_at_every_size_up_to_300(xp: Any, rng: Any, corners: bool, dtype: Any) -> None:
-    for n in range(1, 301):
+    """Every third in float64, where there is less rounding."""
+    for n in range(1, 301, 1 if dtype == np.float32 else 3):
         check_identity(xp, rng.integers(-8, 9, (1, 1, 2, n)).astype(dtype), corners)
         check_identity(xp, rng.integers(-8, 9, (1, 1, n, 3)).astype(dtype), corners)
 
@@ -224,9 +225,12 @@ def test_identity_at_large_sizes(xp: Any, rng: Any, n: int, corners: bool) -> No
     """In float32, in which pixel numbers above 2^22 have no fractions any more."""
     U = rng.integers(-8, 9, (1, 1, 1, n)).astype(np.float32)
     theta = xp.asarray(IDENTITY.astype(np.float32))
-    V, backward = affine_sample(xp.asarray(U), theta, (1, n), align_corners=corners)
+    V, backward = affine_sample(
+        xp.asarray(U), theta, (1, n), align_corners=corners, needs_dtheta=False
+    )
     assert_equal(V, U)
-    assert_equal(backward(V)[0], U)
+    if n < 10**6:
+        assert_equal(backward(V)[0], U)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -307,11 +311,15 @@ def test_equals_the_literal_loops(
 
 
 @pytest.mark.filterwarnings("ignore:Since version 1.3.0")  # PyTorch's, at axes of one pixel
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("corners", CORNERS)
-@pytest.mark.parametrize(("size", "out"), [*SIZES, ((28, 28), (28, 28)), ((13, 42), (20, 9))])
-def test_torch(
+def test_torch(xp: Any, rng: Any, padding: str, corners: bool) -> None:
+    sizes = [*SIZES, ((28, 28), (28, 28)), ((13, 42), (20, 9))]
+    for (size, out), dtype in product(sizes, FLOATS):
+        check_against_torch(xp, rng, size, out, padding, corners, dtype)
+
+
+def check_against_torch(
     xp: Any, rng: Any, size: Any, out: Any, padding: str, corners: bool, dtype: Any
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -402,15 +410,16 @@ def test_gradients_not_asked_for_are_none(xp: Any, rng: Any, padding: str, chann
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("padding", "corners"), MODES)
-@pytest.mark.parametrize("bad", [NAN, -NAN, INF, -INF, 3e38, -3e38, 1e30])
 def test_wild_maps_give_finite_numbers(
-    xp: Any, rng: Any, bad: float, padding: str, corners: bool, dtype: Any
+    xp: Any, rng: Any, padding: str, corners: bool, dtype: Any
 ) -> None:
-    U = rng.normal(size=(6, 2, 4, 5)).astype(dtype)
-    theta = np.repeat(IDENTITY, 6, axis=0).astype(dtype)
-    for n in range(6):
-        theta[n].flat[n] = bad
-    dV = rng.normal(size=(6, 2, 3, 6)).astype(dtype)
+    wild = (NAN, -NAN, INF, -INF, 3e38, -3e38, 1e30)
+    N = 6 * len(wild)  # each of them at each place of a map
+    U = rng.normal(size=(N, 2, 4, 5)).astype(dtype)
+    theta = np.repeat(IDENTITY, N, axis=0).astype(dtype)
+    for n, (bad, place) in enumerate(product(wild, range(6))):
+        theta[n].flat[place] = bad
+    dV = rng.normal(size=(N, 2, 3, 6)).astype(dtype)
     options = padded(padding) | {"align_corners": corners}
     for result in warp(xp, U, theta, (3, 6), dV, **options):
         assert np.isfinite(to_numpy(result)).all()

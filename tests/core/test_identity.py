@@ -50,7 +50,8 @@ def check_identity(xp: Any, U: np.ndarray, padding: str, corners: bool) -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("corners", CORNERS)
 def test_every_size_up_to_300(xp: Any, rng: Any, corners: bool, dtype: Any) -> None:
-    for n in range(1, 301):
+    """Every third in float64, where there is less rounding."""
+    for n in range(1, 301, 1 if dtype == np.float32 else 3):
         check_identity(xp, whole_numbers(rng, (1, 1, 2, n), dtype), "zeros", corners)
         check_identity(xp, whole_numbers(rng, (1, 1, n, 3), dtype), "zeros", corners)
 

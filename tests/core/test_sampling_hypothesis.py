@@ -1,6 +1,6 @@
 """The sampler against the literal loops of eq. (3): whatever shapes, kernels and dtypes come up.
 
-2,000 cases, the same on every run. For more, and other ones each time:
+2,000 cases a library, the same on every run. For more, and other ones each time:
 
     STN_NP_CASES=100000 pytest tests/core/test_sampling_hypothesis.py
 """
@@ -49,18 +49,34 @@ def points_of_all_kinds(
     return np.where([n == 1 and corners for n in reversed(size)], 0.0, points)
 
 
+def cases(names: list[str]) -> Any:
+    """Arguments of `compare`, with kernels of these names."""
+    return given(
+        size=st.lists(axis, min_size=2, max_size=3), out=st.tuples(few, few, few),
+        N=few, C=st.sampled_from([1, 2, 3, 5, 1, 2, 3, 1, 2, 0]),
+        shared=st.sampled_from(["", "U", "grid"]),
+        names=st.lists(st.sampled_from(names), min_size=3, max_size=3),
+        one_an_axis=st.booleans(), padding=st.sampled_from(EVERY_PADDING), corners=st.booleans(),
+        value=st.integers(-2, 2),
+        U_dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+        grid_dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 2**32 - 1),
+    )  # fmt: skip
+
+
 @thorough
-@given(
-    size=st.lists(axis, min_size=2, max_size=3), out=st.tuples(few, few, few),
-    N=few, C=st.sampled_from([1, 2, 3, 5, 1, 2, 3, 1, 2, 0]),
-    shared=st.sampled_from(["", "U", "grid"]),
-    names=st.lists(st.sampled_from(list(MODES)), min_size=3, max_size=3),
-    one_an_axis=st.booleans(), padding=st.sampled_from(EVERY_PADDING), corners=st.booleans(),
-    value=st.integers(-2, 2),
-    U_dtype=st.sampled_from([np.float16, np.float32, np.float64]),
-    grid_dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 2**32 - 1),
-)  # fmt: skip
-def test_equals_the_literal_loops(
+@cases(list(MODES))
+def test_equals_the_literal_loops(**case: Any) -> None:
+    compare(np, **case)
+
+
+@thorough
+@cases([*NAMED, "gaussian"])
+def test_the_kernels_of_gpus_equal_the_literal_loops(gpu: Any, **case: Any) -> None:
+    """And one kernel that has no CUDA code."""
+    compare(gpu, **case)
+
+
+def compare(
     xp: Any, size: list[int], out: Any, N: int, C: int, shared: str, names: list[str],
     one_an_axis: bool, padding: str, corners: bool, value: int, U_dtype: Any, grid_dtype: Any,
     seed: int,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from libraries import every_kernel
 from oracles import (
     CORNERS,
     EVERY_PADDING,
@@ -22,9 +23,6 @@ from oracles import (
 import stn_np
 from stn_np.backend import to_numpy
 
-every_kernel = pytest.mark.parametrize(
-    "mode", [pytest.param(mode, id=name) for name, (mode, _) in KERNELS.items()]
-)
 both_corners = pytest.mark.parametrize("corners", CORNERS)
 both_dims = pytest.mark.parametrize("dims", [2, 3])
 NUMPY_MODE: Any = {

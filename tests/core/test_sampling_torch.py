@@ -29,7 +29,6 @@ SIZES = {
     2: [(1, 1), (1, 6), (5, 1), (2, 3), (7, 4), (28, 28)],
     3: [(1, 1, 1), (1, 6, 2), (2, 3, 4), (7, 4, 5)],
 }
-EVERY_SIZE = [(mode, size) for dims, mode in KINDS for size in SIZES[dims]]
 
 
 def leaf(a: np.ndarray) -> Any:
@@ -64,51 +63,48 @@ def check(
         assert_close(ours, theirs, 3e-5 if U.dtype == np.float32 else 1e-12)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("corners", CORNERS)
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize(("mode", "size"), EVERY_SIZE)
+@pytest.mark.parametrize(("dims", "mode"), KINDS)
 def test_inside_and_far_outside(
-    xp: Any, rng: Any, mode: str, size: tuple[int, ...], padding: str, corners: bool, dtype: Any
+    xp: Any, rng: Any, dims: int, mode: str, padding: str, corners: bool
 ) -> None:
     """Away from kinks and ties, where PyTorch's side of the step depends on its rounding."""
-    U = rng.normal(size=(3, 2, *size)).astype(dtype)
-    points = smooth_points(rng, (3, *(2, 6, 5)[: len(size)]), size, corners)
-    points += 2 * rng.integers(-1, 2, points.shape) * size[::-1]
-    check(xp, U, grid_of(points, size, corners).astype(dtype), mode, padding, corners)
+    for size, dtype in product(SIZES[dims], FLOATS):
+        U = rng.normal(size=(3, 2, *size)).astype(dtype)
+        points = smooth_points(rng, (3, *(2, 6, 5)[:dims]), size, corners)
+        points += 2 * rng.integers(-1, 2, points.shape) * size[::-1]
+        check(xp, U, grid_of(points, size, corners).astype(dtype), mode, padding, corners)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize(("dims", "mode"), KINDS)
-@pytest.mark.parametrize(
-    ("size", "corners"),
-    [((5, 2, 3), True), ((2, 5, 9), True), ((3, 3, 17), True), ((4, 2, 4), False),
-     ((2, 8, 4), False), ((8, 1, 16), False)],
-)  # fmt: skip
 def test_on_the_lattice_and_on_the_frame(
-    xp: Any, rng: Any, dims: int, mode: str, size: Any, padding: str, corners: bool, dtype: Any
+    xp: Any, rng: Any, dims: int, mode: str, padding: str, dtype: Any
 ) -> None:
     """Pixel centres inside and outside, -1, 0 and +1; at these sizes nothing is rounded."""
-    size = size[-dims:]
-    axes = [normalised(np.arange(-2, n + 2), n, corners) for n in reversed(size)]
-    if mode != "nearest":  # +-1 and 0 may be ties
-        axes = [np.union1d(g, [-1.0, 0.0, 1.0]) for g in axes]
-    grid = np.array(list(product(*axes)), dtype).reshape(1, *[1] * (dims - 1), -1, dims)
-    U = rng.normal(size=(1, 2, *size)).astype(dtype)
-    check(xp, U, grid, mode, padding, corners)
+    for *size, corners in (
+        (5, 2, 3, True), (2, 5, 9, True), (3, 3, 17, True), (4, 2, 4, False), (2, 8, 4, False),
+        (8, 1, 16, False),
+    ):  # fmt: skip
+        size = size[-dims:]
+        axes = [normalised(np.arange(-2, n + 2), n, corners) for n in reversed(size)]
+        if mode != "nearest":  # +-1 and 0 may be ties
+            axes = [np.union1d(g, [-1.0, 0.0, 1.0]) for g in axes]
+        grid = np.array(list(product(*axes)), dtype).reshape(1, *[1] * (dims - 1), -1, dims)
+        U = rng.normal(size=(1, 2, *size)).astype(dtype)
+        check(xp, U, grid, mode, padding, corners)
 
 
-@pytest.mark.parametrize("corners", CORNERS)
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize(("N_U", "N_grid"), [(1, 4), (4, 1), (1, 1)])
 @pytest.mark.parametrize(("dims", "mode"), KINDS)
-def test_batch_of_one(
-    xp: Any, rng: Any, dims: int, mode: str, N_U: int, N_grid: int, padding: str, corners: bool
-) -> None:
+def test_batch_of_one(xp: Any, rng: Any, dims: int, mode: str, padding: str) -> None:
     size = (3, 5, 8)[-dims:]
-    grid = grid_of(smooth_points(rng, (N_grid, 2, 3, 4)[: dims + 1], size, corners), size, corners)
-    check(xp, rng.normal(size=(N_U, 6, *size)), grid, mode, padding, corners)
+    for N_U, N_grid, corners in ((1, 4, True), (4, 1, False), (1, 1, False)):
+        points = smooth_points(rng, (N_grid, 2, 3, 4)[: dims + 1], size, corners)
+        grid = grid_of(points, size, corners)
+        check(xp, rng.normal(size=(N_U, 6, *size)), grid, mode, padding, corners)
 
 
 @pytest.mark.parametrize(("dims", "mode"), KINDS)

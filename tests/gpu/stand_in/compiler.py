@@ -167,7 +167,6 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-
 def _header() -> str:
     return _HEADER.read_text()
 
