@@ -21,7 +21,7 @@ from stn_np.layers import Linear
 from stn_np.transforms import FAMILIES
 
 Function = Callable[..., Any]
-SEEDS = range(200)
+SEEDS = range(100)
 
 
 def check(f: Function, *inputs: np.ndarray, **options: Any) -> Report:

@@ -104,7 +104,7 @@ def test_a_frame_stops_at_the_horizon() -> None:
 
 
 @pytest.mark.parametrize(
-    ("transform", "epochs"), [("affine", 3), *((name, 1) for name in transforms.FAMILIES)]
+    ("transform", "epochs"), [("affine", 3), ("projective", 1), ("tps", 1), ("flow", 1)]
 )
 def test_a_run_with_a_transformer_gives_three_pictures(
     tmp_path: Path, transform: str, epochs: int

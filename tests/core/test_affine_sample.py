@@ -292,22 +292,22 @@ def test_lattice_of_another_size(xp: Any, rng: Any, dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("corners", CORNERS)
-@pytest.mark.parametrize(("size", "out"), SIZES)
 def test_equals_the_literal_loops(
-    xp: Any, rng: Any, size: Any, out: Any, padding: str, corners: bool, dtype: Any
+    xp: Any, rng: Any, padding: str, corners: bool, dtype: Any
 ) -> None:
-    theta = smooth_theta(rng, 2, size, out, corners)
-    U, dV = rng.normal(size=(2, 3, *size)), rng.normal(size=(2, 3, *out))
-    grid, dtheta = np.zeros((2, *out, 2)), np.zeros(theta.shape)
-    for i, j, t in target(out, corners):
-        grid[:, i, j] = theta @ t
-    V, dU, dgrid = sample_reference(U, grid, dV, padding_mode=padding, align_corners=corners)
-    for i, j, t in target(out, corners):
-        dtheta += dgrid[:, i, j, :, None] * t
-    options = {"padding_mode": padding, "align_corners": corners}
-    got = warp(xp, *(a.astype(dtype) for a in (U, theta)), out, dV.astype(dtype), **options)
-    for a, b in zip(got, (V, dU, dtheta), strict=True):
-        assert_close(a, b, tolerance_of(dtype))
+    for size, out in SIZES:
+        theta = smooth_theta(rng, 2, size, out, corners)
+        U, dV = rng.normal(size=(2, 3, *size)), rng.normal(size=(2, 3, *out))
+        grid, dtheta = np.zeros((2, *out, 2)), np.zeros(theta.shape)
+        for i, j, t in target(out, corners):
+            grid[:, i, j] = theta @ t
+        V, dU, dgrid = sample_reference(U, grid, dV, padding_mode=padding, align_corners=corners)
+        for i, j, t in target(out, corners):
+            dtheta += dgrid[:, i, j, :, None] * t
+        options = {"padding_mode": padding, "align_corners": corners}
+        got = warp(xp, *(a.astype(dtype) for a in (U, theta)), out, dV.astype(dtype), **options)
+        for a, b in zip(got, (V, dU, dtheta), strict=True):
+            assert_close(a, b, tolerance_of(dtype))
 
 
 @pytest.mark.filterwarnings("ignore:Since version 1.3.0")  # PyTorch's, at axes of one pixel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -101,21 +102,18 @@ def test_dtypes_and_memory(xp: Any, rng: Any, make: Any, dtype: Any) -> None:
 
 
 @families
-@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -1e30])
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_wild_theta_reaches_its_own_image_only(
-    xp: Any, make: Any, value: float, dtype: Any
-) -> None:
-    family = beside(xp, make((4, 5), True))
-    theta = np.stack([family.identity] * 3).astype(dtype)
-    theta[0] = value
-    theta[1, 0] = value
-    grid, backward = family(xp.asarray(theta), (4, 5))
-    assert_equal(grid[2:], stn_np.affine_grid(np.eye(2, 3, dtype=dtype)[None], (4, 5))[0])
-    V, sampler_backward = stn_np.grid_sample(xp.ones((3, 1, 4, 5), dtype), grid)
-    dgrid = sampler_backward(xp.ones(V.shape, dtype))[1]
-    assert np.isfinite(to_numpy(V)).all()
-    assert np.isfinite(to_numpy(backward(dgrid))).all()
+def test_wild_theta_reaches_its_own_image_only(xp: Any, make: Any) -> None:
+    for value, dtype in product([np.nan, np.inf, 3e38, -1e30], FLOATS):
+        family = beside(xp, make((4, 5), True))
+        theta = np.stack([family.identity] * 3).astype(dtype)
+        theta[0] = value
+        theta[1, 0] = value
+        grid, backward = family(xp.asarray(theta), (4, 5))
+        assert_equal(grid[2:], stn_np.affine_grid(np.eye(2, 3, dtype=dtype)[None], (4, 5))[0])
+        V, sampler_backward = stn_np.grid_sample(xp.ones((3, 1, 4, 5), dtype), grid)
+        dgrid = sampler_backward(xp.ones(V.shape, dtype))[1]
+        assert np.isfinite(to_numpy(V)).all()
+        assert np.isfinite(to_numpy(backward(dgrid))).all()
 
 
 @families

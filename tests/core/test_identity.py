@@ -78,16 +78,14 @@ def test_large_sizes(xp: Any, rng: Any, n: int, corners: bool, dtype: Any) -> No
 
 @pytest.mark.parametrize("transform", [Affine(), Attention()], ids=["affine", "attention"])
 @pytest.mark.parametrize("U_dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("theta_dtype", [np.float16, np.float32, np.float64])
-def test_any_numbers_and_any_mix_of_dtypes(
-    xp: Any, rng: Any, transform: Any, U_dtype: Any, theta_dtype: Any
-) -> None:
-    U = rng.normal(size=(2, 2, 28, 23)).astype(U_dtype)
-    theta = xp.asarray(np.stack([transform.identity] * 2).astype(theta_dtype))
-    grid, _ = transform(theta, (28, 23))
-    V, _ = stn_np.grid_sample(xp.asarray(U), grid)
-    assert V.dtype == U_dtype
-    assert_equal(V, U)
+def test_any_numbers_and_any_mix_of_dtypes(xp: Any, rng: Any, transform: Any, U_dtype: Any) -> None:
+    for theta_dtype in [np.float16, np.float32, np.float64]:
+        U = rng.normal(size=(2, 2, 28, 23)).astype(U_dtype)
+        theta = xp.asarray(np.stack([transform.identity] * 2).astype(theta_dtype))
+        grid, _ = transform(theta, (28, 23))
+        V, _ = stn_np.grid_sample(xp.asarray(U), grid)
+        assert V.dtype == U_dtype
+        assert_equal(V, U)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

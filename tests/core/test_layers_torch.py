@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ def check(
         ((2, 3, 5, 4), (2, 3, 5, 4)),
         ((1, 2, 6, 9), (3, 2, 2, 5)),
         ((2, 7, 3, 3), (1, 7, 1, 1)),
+        # For the kernels of GPUs: more images than threads share a place, and many channels.
+        ((130, 1, 4, 5), (2, 1, 2, 4)),
+        ((2, 17, 1, 8), (1, 17, 1, 3)),
     ],
 )
 def test_conv2d(xp: Any, rng: Any, x_shape: Any, w_shape: Any, dtype: Any) -> None:
@@ -47,38 +51,34 @@ def test_conv2d(xp: Any, rng: Any, x_shape: Any, w_shape: Any, dtype: Any) -> No
     check(xp, layers.conv2d, F.conv2d, x, w, b)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("k", "s"), [(2, None), (2, 2), (3, 2), (2, 1), (3, 4)])
-@pytest.mark.parametrize("size", [(6, 6), (13, 8), (3, 7)])
 @pytest.mark.parametrize("ties", [False, True])
-def test_max_pool2d(
-    xp: Any, rng: Any, size: Any, k: int, s: int | None, ceil_mode: bool, dtype: Any, ties: bool
-) -> None:
+def test_max_pool2d(xp: Any, rng: Any, k: int, s: int | None, ceil_mode: bool, ties: bool) -> None:
     """Of tied pixels PyTorch takes the first row by row, we column by column: as it if turned."""
-    x = rng.integers(0, 3, (3, 2, *size)) if ties else rng.normal(size=(3, 2, *size))
+    for size, dtype in product([(6, 6), (13, 8), (3, 7)], FLOATS):
+        x = rng.integers(0, 3, (3, 2, *size)) if ties else rng.normal(size=(3, 2, *size))
 
-    def theirs(x: Any) -> Any:
-        if ties:
-            return F.max_pool2d(x.mT, k, s, ceil_mode=ceil_mode).mT
-        return F.max_pool2d(x, k, s, ceil_mode=ceil_mode)
+        def theirs(x: Any) -> Any:
+            if ties:
+                return F.max_pool2d(x.mT, k, s, ceil_mode=ceil_mode).mT
+            return F.max_pool2d(x, k, s, ceil_mode=ceil_mode)
 
-    check(xp, lambda x: layers.max_pool2d(x, k, s, ceil_mode=ceil_mode), theirs, x.astype(dtype))
+        check(
+            xp, lambda x: layers.max_pool2d(x, k, s, ceil_mode=ceil_mode), theirs, x.astype(dtype)
+        )
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("k", "s"), [(2, None), (3, 2), (2, 1), (3, 4)])
-@pytest.mark.parametrize("size", [(6, 6), (13, 8), (3, 7)])
-def test_avg_pool2d(
-    xp: Any, rng: Any, size: Any, k: int, s: int | None, ceil_mode: bool, dtype: Any
-) -> None:
-    check(
-        xp,
-        lambda x: layers.avg_pool2d(x, k, s, ceil_mode=ceil_mode),
-        lambda x: F.avg_pool2d(x, k, s, ceil_mode=ceil_mode),
-        rng.normal(size=(3, 2, *size)).astype(dtype),
-    )
+def test_avg_pool2d(xp: Any, rng: Any, k: int, s: int | None, ceil_mode: bool) -> None:
+    for size, dtype in product([(6, 6), (13, 8), (3, 7)], FLOATS):
+        check(
+            xp,
+            lambda x: layers.avg_pool2d(x, k, s, ceil_mode=ceil_mode),
+            lambda x: F.avg_pool2d(x, k, s, ceil_mode=ceil_mode),
+            rng.normal(size=(3, 2, *size)).astype(dtype),
+        )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -56,18 +57,17 @@ def grid_by_points(name: str, theta: np.ndarray, shape: Any, corners: bool) -> n
     return grid
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("corners", CORNERS)
-@pytest.mark.parametrize("shape", SHAPES)
 @every_map
 def test_each_grid_is_its_formula_point_by_point(
-    xp: Any, rng: Any, name: str, shape: Any, corners: bool, dtype: Any
+    xp: Any, rng: Any, name: str, corners: bool
 ) -> None:
-    theta = thetas(rng, name).astype(dtype)
-    grid, _ = by_name(name)(xp.asarray(theta), shape, align_corners=corners)
-    assert grid.dtype == dtype
-    expected = grid_by_points(name, theta.astype(np.float64), shape, corners)
-    assert_close(grid, expected, 20 * np.finfo(dtype).eps)
+    for shape, dtype in product(SHAPES, FLOATS):
+        theta = thetas(rng, name).astype(dtype)
+        grid, _ = by_name(name)(xp.asarray(theta), shape, align_corners=corners)
+        assert grid.dtype == dtype
+        expected = grid_by_points(name, theta.astype(np.float64), shape, corners)
+        assert_close(grid, expected, 20 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("corners", CORNERS)
@@ -92,23 +92,23 @@ def identity_of(name: str, shape: Any, corners: bool) -> Any:
     return by_name(name, shape)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("corners", CORNERS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_identity_is_exact(xp: Any, rng: Any, name: str, corners: bool, dtype: Any) -> None:
+def test_the_identity_is_exact(xp: Any, rng: Any, name: str, corners: bool) -> None:
     """Bit for bit, so that the image comes back bit for bit too, with the right derivative."""
-    for shape in ((28, 28), (5, 7), (42, 23), (1, 6), (6, 1), (1, 1)):
-        transform = identity_of(name, shape, corners)
-        assert transform.name == name
-        assert transform.identity.shape == (transform.n_params,)
-        assert not transform.identity.flags.writeable
-        theta = xp.asarray(np.stack([transform.identity] * 2).astype(dtype))
-        grid, _ = transform(theta, shape, align_corners=corners)
-        eye = xp.asarray(np.stack([np.eye(2, 3)] * 2).astype(dtype))
-        assert_equal(grid, stn_np.affine_grid(eye, shape, align_corners=corners)[0])
-        U = rng.normal(size=(2, 2, *shape)).astype(dtype)
-        V, _ = stn_np.grid_sample(xp.asarray(U), grid, align_corners=corners)
-        assert_equal(V, U)
+    for dtype in FLOATS:
+        for shape in ((28, 28), (5, 7), (42, 23), (1, 6), (6, 1), (1, 1)):
+            transform = identity_of(name, shape, corners)
+            assert transform.name == name
+            assert transform.identity.shape == (transform.n_params,)
+            assert not transform.identity.flags.writeable
+            theta = xp.asarray(np.stack([transform.identity] * 2).astype(dtype))
+            grid, _ = transform(theta, shape, align_corners=corners)
+            eye = xp.asarray(np.stack([np.eye(2, 3)] * 2).astype(dtype))
+            assert_equal(grid, stn_np.affine_grid(eye, shape, align_corners=corners)[0])
+            U = rng.normal(size=(2, 2, *shape)).astype(dtype)
+            V, _ = stn_np.grid_sample(xp.asarray(U), grid, align_corners=corners)
+            assert_equal(V, U)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -162,19 +162,18 @@ def quarter_turns(k: int, family: str) -> tuple[Any, np.ndarray]:
     return transform, theta[None]
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("corners", CORNERS)
-@pytest.mark.parametrize("shape", [(5, 7), (8, 4), (28, 42), (6, 6)])
 @pytest.mark.parametrize("family", ["similarity", "similarity-log", "affine-natural"])
 def test_quarter_turns_move_pixels_onto_pixels(
-    xp: Any, rng: Any, family: str, shape: Any, corners: bool, dtype: Any
+    xp: Any, rng: Any, family: str, corners: bool
 ) -> None:
-    U = rng.normal(size=(1, 2, *shape)).astype(dtype)
-    for k in (1, 2, 3):
-        transform, theta = quarter_turns(k, family)
-        grid, _ = transform(xp.asarray(theta.astype(dtype)), shape, align_corners=corners)
-        V, _ = stn_np.grid_sample(xp.asarray(U), grid, align_corners=corners)
-        assert_close(V, turned(U, k), tolerance_of(dtype))
+    for shape, dtype in product([(5, 7), (8, 4), (28, 42), (6, 6)], FLOATS):
+        U = rng.normal(size=(1, 2, *shape)).astype(dtype)
+        for k in (1, 2, 3):
+            transform, theta = quarter_turns(k, family)
+            grid, _ = transform(xp.asarray(theta.astype(dtype)), shape, align_corners=corners)
+            V, _ = stn_np.grid_sample(xp.asarray(U), grid, align_corners=corners)
+            assert_close(V, turned(U, k), tolerance_of(dtype))
 
 
 def test_a_positive_angle_turns_counter_clockwise(xp: Any) -> None:
@@ -295,56 +294,50 @@ def test_log_scale_refuses_families_without_a_scale() -> None:
             LogScale(bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
-@pytest.mark.parametrize("value", [1, 1e4, 1e30, 1e300, np.inf, np.nan])
 @pytest.mark.parametrize("name", [*FAMILIES, "learned", "affine3d"])
-def test_large_gradients_make_no_warning(
-    xp: Any, rng: Any, name: str, value: float, dtype: Any
-) -> None:
+def test_large_gradients_make_no_warning(xp: Any, rng: Any, name: str) -> None:
     """Neither infinite ones nor such as overflow; the image beside does not feel them."""
-    shape: Any = (3, 4, 5) if name == "affine3d" else (4, 5)
-    transform: Any = Affine3d() if name == "affine3d" else None
-    if transform is None:
-        learned = name == "learned"
-        transform = polynomial(shape, learned=True) if learned else by_name(name, shape)
-    theta = np.stack([transform.identity] * 2) + rng.uniform(-0.2, 0.2, (2, transform.n_params))
-    grid, backward = beside(xp, transform)(xp.asarray(theta.astype(dtype)), shape)
-    kinds = {grid.dtype, np.dtype(np.float64)}
-    for kind in kinds if value != 1e300 else {np.dtype(np.float64)}:
-        g = rng.choice([-1, 1], grid.shape) * np.float64(value)
-        g[1] = 1
-        dtheta = to_numpy(backward(xp.asarray(g.astype(kind))))
-        assert dtheta.dtype == dtype
-        assert np.isfinite(dtheta[1]).all()
-        if not np.isfinite(value):
-            assert not np.isfinite(dtheta[0]).any()
+    for value, dtype in product([1, 1e4, 1e30, 1e300, np.inf, np.nan], [np.float16, *FLOATS]):
+        shape: Any = (3, 4, 5) if name == "affine3d" else (4, 5)
+        transform: Any = Affine3d() if name == "affine3d" else None
+        if transform is None:
+            learned = name == "learned"
+            transform = polynomial(shape, learned=True) if learned else by_name(name, shape)
+        theta = np.stack([transform.identity] * 2) + rng.uniform(-0.2, 0.2, (2, transform.n_params))
+        grid, backward = beside(xp, transform)(xp.asarray(theta.astype(dtype)), shape)
+        kinds = {grid.dtype, np.dtype(np.float64)}
+        for kind in kinds if value != 1e300 else {np.dtype(np.float64)}:
+            g = rng.choice([-1, 1], grid.shape) * np.float64(value)
+            g[1] = 1
+            dtheta = to_numpy(backward(xp.asarray(g.astype(kind))))
+            assert dtheta.dtype == dtype
+            assert np.isfinite(dtheta[1]).all()
+            if not np.isfinite(value):
+                assert not np.isfinite(dtheta[0]).any()
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e30])
-@pytest.mark.parametrize("dtype", FLOATS)
 @every_map
-def test_wild_theta_goes_through_grid_and_sampler(
-    xp: Any, rng: Any, name: str, dtype: Any, value: float
-) -> None:
+def test_wild_theta_goes_through_grid_and_sampler(xp: Any, rng: Any, name: str) -> None:
     """No exception, no warning, and the last image, which keeps its theta, does not feel it."""
-    transform = by_name(name)
-    n = transform.n_params
-    theta = thetas(rng, name, n + 1).astype(dtype)
-    theta[np.arange(n), np.arange(n)] = value
-    U = rng.uniform(1, 2, (n + 1, 1, 4, 5)).astype(dtype)
-    dV = xp.asarray(rng.normal(size=(n + 1, 1, 4, 5)).astype(dtype))
-    for padding in PADDINGS:
-        grid, grid_backward = transform(xp.asarray(theta), (4, 5))
-        V, backward = stn_np.grid_sample(xp.asarray(U), grid, padding_mode=padding)
-        dtheta = grid_backward(backward(dV)[1])
-        assert np.isfinite(to_numpy(V)).all()
+    for value, dtype in product([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e30], FLOATS):
+        transform = by_name(name)
+        n = transform.n_params
+        theta = thetas(rng, name, n + 1).astype(dtype)
+        theta[np.arange(n), np.arange(n)] = value
+        U = rng.uniform(1, 2, (n + 1, 1, 4, 5)).astype(dtype)
+        dV = xp.asarray(rng.normal(size=(n + 1, 1, 4, 5)).astype(dtype))
+        for padding in PADDINGS:
+            grid, grid_backward = transform(xp.asarray(theta), (4, 5))
+            V, backward = stn_np.grid_sample(xp.asarray(U), grid, padding_mode=padding)
+            dtheta = grid_backward(backward(dV)[1])
+            assert np.isfinite(to_numpy(V)).all()
 
-        alone, alone_backward = transform(xp.asarray(theta[n:]), (4, 5))
-        V1, backward1 = stn_np.grid_sample(xp.asarray(U[n:]), alone, padding_mode=padding)
-        tolerance = 100 * np.finfo(dtype).eps
-        assert_close(V[n:], V1, tolerance)
-        assert_close(dtheta[n:], alone_backward(backward1(dV[n:])[1]), tolerance)
+            alone, alone_backward = transform(xp.asarray(theta[n:]), (4, 5))
+            V1, backward1 = stn_np.grid_sample(xp.asarray(U[n:]), alone, padding_mode=padding)
+            tolerance = 100 * np.finfo(dtype).eps
+            assert_close(V[n:], V1, tolerance)
+            assert_close(dtheta[n:], alone_backward(backward1(dV[n:])[1]), tolerance)
 
 
 @given(log_s=st.floats(-1e4, 1e4), seed=st.integers(0, 99))
