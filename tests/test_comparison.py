@@ -1,7 +1,8 @@
 """What docs/explanation/comparison.md says of SciPy and PyTorch, where no other test shows it.
 
-Values and gradients where all agree are in test_sampling_scipy.py and test_sampling_torch.py; here
-are the recipes of that page, as they stand there, and where the others differ.
+Values and gradients where all agree are in sampling/test_grid_sample_scipy.py and
+sampling/test_grid_sample_torch.py; here are the recipes of that page, as they stand there, and
+where the others differ.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stn_np.sampling import kernels
 
 ndimage = pytest.importorskip("scipy.ndimage")
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/explanation/comparison.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs/explanation/comparison.md"
 IN, OUT = (7, 9), (5, 8)
 
 

@@ -2,7 +2,7 @@
 
 2,000 cases a library, the same on every run. For more, and other ones each time:
 
-    STN_NP_CASES=100000 pytest tests/core/test_sampling_hypothesis.py
+    STN_NP_CASES=100000 pytest tests/sampling/test_grid_sample_literal.py
 """
 
 from __future__ import annotations
