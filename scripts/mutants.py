@@ -164,7 +164,9 @@ def copy_tree(to: Path) -> Path:
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", metavar="WORD", default="", help="mutants with this in their name")
+    parser.add_argument(
+        "--only", metavar="WORD", default="", help="mutants with this in their name"
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default: 2)")
     parser.add_argument("--out", type=Path, help="write the report as JSON")
@@ -194,11 +196,18 @@ def main() -> int:
                 why = f"  ({outcome.mutant.survives})" if outcome.mutant.survives else ""
                 print(f"{outcome.outcome:<8} {outcome.mutant.name}{by}{why}", flush=True)
 
-    count = {kind: sum(o.outcome == kind for o in outcomes) for kind in ("caught", "survived", "gone")}
+    count = {
+        kind: sum(o.outcome == kind for o in outcomes) for kind in ("caught", "survived", "gone")
+    }
     print(f"\n{len(outcomes)} mutants:", ", ".join(f"{n} {kind}" for kind, n in count.items()))
     if options.out:
         options.out.write_text(json.dumps([asdict(o) for o in outcomes], indent=1) + "\n")
-    return int(any(o.outcome == "gone" or (o.outcome == "survived" and not o.mutant.survives) for o in outcomes))
+    return int(
+        any(
+            o.outcome == "gone" or (o.outcome == "survived" and not o.mutant.survives)
+            for o in outcomes
+        )
+    )
 
 
 if __name__ == "__main__":

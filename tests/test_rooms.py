@@ -60,7 +60,7 @@ GRAPH = {name: imports(name, path, modules()) for name, path in modules().items(
 
 def room(module: str) -> str:
     """The second part of a dotted name; the package itself is above all rooms."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def test_every_module_is_in_a_room():
