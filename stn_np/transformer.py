@@ -7,12 +7,12 @@ from inspect import signature
 from typing import Any, TypeAlias, cast
 
 from stn_np.backend import Array, OptionalBackward
-from stn_np.checks import check_array, check_choice, check_sizes
-from stn_np.gpu.on_gpu import DU_METHODS
+from stn_np.checks import check_array, check_sizes
 from stn_np.module import Module
-from stn_np.sampling import Linearised, Mode, affine_sample, grid_sample
-from stn_np.sampling.affine_sample import AFFINE_PADDING_MODES
-from stn_np.sampling.grid_sample import check_rules, kernels_of
+from stn_np.sampling import Linearised, Mode
+from stn_np.sampling.affine_sample import warp
+from stn_np.sampling.grid_sample import sample
+from stn_np.sampling.rules import Rules
 from stn_np.transforms import MatrixFamily, Transform
 
 #: Pullback of a warp: takes dV, returns (dU or None, dtheta).
@@ -65,8 +65,9 @@ class SpatialTransformer(Module):
         grid_gradient: str | Linearised = "exact",
         dU_method: str = "deterministic",
     ) -> None:
-        check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
-        check_choice("dU_method", dU_method, DU_METHODS)
+        self.rules = Rules(
+            mode, padding_mode, padding_value, align_corners, grid_gradient, dU_method
+        )
         if not isinstance(localisation, Module):
             is_class = isinstance(localisation, type)
             got = f"the class {localisation.__name__}" if is_class else type(localisation).__name__
@@ -79,25 +80,17 @@ class SpatialTransformer(Module):
                 f"got {transform!r}"
             )
         self.n_dims: int = getattr(transform, "n_dims", 2)
-        kernels_of(mode, self.n_dims)
+        self.rules.kernels(self.n_dims)  # one for each axis, if there are several
         if out_shape is not None:
             out_shape = check_sizes("out_shape", out_shape, self.n_dims)
         self.localisation = localisation
         self.transform = transform
         self.out_shape = out_shape
-        self.align_corners = align_corners
-        self.rules: dict[str, Any] = {
-            "mode": mode,
-            "padding_mode": padding_mode,
-            "padding_value": padding_value,
-            "grid_gradient": grid_gradient,
-            "dU_method": dU_method,
-        }
 
     def _describe(self) -> str:
         """The settings that are not the usual ones."""
         usual = signature(SpatialTransformer).parameters
-        chosen = {"out_shape": self.out_shape, "align_corners": self.align_corners} | self.rules
+        chosen = {"out_shape": self.out_shape, "align_corners": None} | vars(self.rules)
         return ", ".join(f"{k}={v!r}" for k, v in chosen.items() if v != usual[k].default)
 
     def _children(self) -> dict[str, str]:
@@ -116,8 +109,8 @@ class SpatialTransformer(Module):
         out_shape: Any = self.out_shape or U.shape[2:]
 
         theta, localisation_backward = self.localisation(U, needs_dx=needs_dx)
-        warp = self._warp_without_grid if self._is_affine() else self._warp
-        V, warp_backward = warp(U, theta, out_shape, needs_dU=needs_dx)
+        warp_by = self._warp_without_grid if self._is_affine() else self._warp
+        V, warp_backward = warp_by(U, theta, out_shape, needs_dU=needs_dx)
 
         def backward(dV: Array) -> Array | None:
             dU, dtheta = warp_backward(dV)
@@ -132,9 +125,9 @@ class SpatialTransformer(Module):
         self, U: Array, theta: Array, out_shape: Any, *, needs_dU: bool
     ) -> tuple[Array, WarpBackward]:
         """Theta to grid, and with it U to V; backward(dV) returns (dU, dtheta)."""
-        rules: dict[str, Any] = {**self.rules, "align_corners": self.align_corners}
-        grid, grid_backward = self.transform(theta, out_shape, align_corners=self.align_corners)
-        V, sampler_backward = grid_sample(U, grid, needs_dU=needs_dU, **rules)
+        corners = self.rules.align_corners
+        grid, grid_backward = self.transform(theta, out_shape, align_corners=corners)
+        V, sampler_backward = sample(U, grid, self.rules, needs_dU=needs_dU)
 
         def backward(dV: Array) -> tuple[Array | None, Array]:
             dU, dgrid = sampler_backward(dV)
@@ -147,13 +140,9 @@ class SpatialTransformer(Module):
         self, U: Array, theta: Array, out_shape: Any, *, needs_dU: bool
     ) -> tuple[Array, WarpBackward]:
         """The same where theta stands for a 2x3 matrix A: about 0.8 of the time in training."""
-        corners, transform = self.align_corners, cast(MatrixFamily, self.transform)
-        names = ("padding_mode", "padding_value", "dU_method")
-        rules = {name: self.rules[name] for name in names}
+        corners, transform = self.rules.align_corners, cast(MatrixFamily, self.transform)
         A, matrix_backward = transform.matrix(theta, out_shape, align_corners=corners)
-        V, sampler_backward = affine_sample(
-            U, A, out_shape, align_corners=corners, needs_dU=needs_dU, **rules
-        )
+        V, sampler_backward = warp(U, A, out_shape, self.rules, needs_dU=needs_dU)
 
         def backward(dV: Array) -> tuple[Array | None, Array]:
             dU, dA = sampler_backward(dV)
@@ -168,7 +157,7 @@ class SpatialTransformer(Module):
         return (
             hasattr(self.transform, "matrix")
             and self.n_dims == 2
-            and rules["mode"] == "bilinear"
-            and rules["grid_gradient"] == "exact"
-            and rules["padding_mode"] in AFFINE_PADDING_MODES
+            and rules.mode == "bilinear"
+            and not rules.linearised
+            and rules.padding.neighbours
         )

@@ -1,31 +1,94 @@
-"""V from an image and the points of a source, and its gradients: which kernel runs on what."""
+"""The sampler on CuPy arrays: which kernel of `cuda/` runs on what.
+
+They do what `stn_np.sampling` does on NumPy arrays for the modes with a name. A grid and an affine
+map differ in where a point comes from, and in nothing else: each is a `Source`.
+"""
 
 from __future__ import annotations
 
 from math import ceil, prod
+from typing import NamedTuple
 
 import numpy as np
 
-from stn_np.backend import Array, array_module
+from stn_np.backend import Array, SampleBackward, array_module
 from stn_np.gpu.launcher import Argument, launch
-from stn_np.gpu.source import Source
+from stn_np.gpu.source import Source, from_affine, from_grid
 
-TRANSPOSE = "cuda/transpose.cu"
+SAMPLER, TRANSPOSE = "cuda/sampler.cu", "cuda/transpose.cu"
+
+#: Pixels that a point reads along an axis, as the enum `Mode` in axis.cuh has it.
+TAPS = {"NEAREST": 1, "LINEAR": 2, "CUBIC": 4}
 
 #: Enough threads to keep a large GPU busy. A thread takes several channels of a point once there
 #: are more: then it works out but once where the point lies.
 ENOUGH_THREADS = 2**20
 
-
 #: CuPy's running sum counts in 32 bits what it sums up; longer ones are made in pieces.
 LONGEST_SUM = 2**30
+
+
+class Settings(NamedTuple):
+    """How images are to be sampled, in the kernels' words; see axis.cuh."""
+
+    mode: str
+    padding: str
+    align_corners: bool = True
+    outside: float = 0.0  # the value there, for padding ZEROS
+    dU_method: str = "deterministic"
+
+    @property
+    def template(self) -> tuple[str, str, bool]:
+        """The last template arguments."""
+        return self.mode, self.padding, self.align_corners
+
+
+def sample_grid(
+    U: Array, grid: Array, N: int, settings: Settings, *, needs_dU: bool, needs_ds: bool
+) -> tuple[Array, SampleBackward]:
+    """V (N, C, ...) through a grid; backward(dV) returns (dU, dgrid), dgrid for N grids."""
+    sampling = Sampling(U, from_grid(U.shape[2:], grid, N), settings)
+    V = sampling.forward()
+
+    def backward(dV: Array) -> tuple[Array | None, Array | None]:
+        fitting = sampling.fitting(dV)
+        dU = fitting.backward_image(dV) if needs_dU else None
+        if not needs_ds:
+            return dU, None
+        if settings.mode == "NEAREST":  # eq. (4) is flat between its jumps
+            return dU, sampling.xp.zeros(grid.shape, grid.dtype)
+        return dU, fitting.backward_grid(dV)
+
+    return V, backward
+
+
+def sample_affine(
+    U: Array,
+    A: Array,
+    out_size: tuple[int, int],
+    N: int,
+    settings: Settings,
+    *,
+    needs_dU: bool,
+    needs_ds: bool,
+) -> tuple[Array, SampleBackward]:
+    """V through A (N or 1, 2, 3), which counts in pixels; backward(dV) returns (dU, dA)."""
+    sampling = Sampling(U, from_affine(U.shape[2:], A, out_size, N), settings)
+    V = sampling.forward()
+
+    def backward(dV: Array) -> tuple[Array | None, Array | None]:
+        fitting = sampling.fitting(dV)
+        dU = fitting.backward_image(dV) if needs_dU else None
+        return dU, fitting.backward_matrices(dV) if needs_ds else None
+
+    return V, backward
 
 
 class Sampling:
     """V from an image and the points of a source; and its gradients. U is read where it is."""
 
-    def __init__(self, U: Array, source: Source, outside: float) -> None:
-        self.xp, self.source, self.outside = array_module(U=U), source, outside
+    def __init__(self, U: Array, source: Source, settings: Settings) -> None:
+        self.xp, self.source, self.settings = array_module(U=U), source, settings
         self.dtype, self.X = U.dtype, np.dtype(source.points.dtype)
         # For coordinates in float64 there are kernels for images in float64 only.
         self.T = np.promote_types(U.dtype, np.float32 if self.X == np.float32 else np.float64)
@@ -35,6 +98,8 @@ class Sampling:
         self.U = self.xp.ascontiguousarray(U.astype(self.T, copy=False))
         self.C, self.plane, self.P = U.shape[1], prod(U.shape[2:]), prod(source.out_size)
         self.shared = U.shape[0] != source.N
+        self.taps = TAPS[settings.mode] ** source.n_dims
+        self.template = (self.T.name, source.kind, *settings.template)
 
     def forward(self) -> Array:
         """Eq. (3)."""
@@ -42,15 +107,15 @@ class Sampling:
         V: Array = self.xp.empty((source.N, self.C, self.P), self.T)
         channels, groups = self._channels(source.N * self.P)
         launch(
-            source.file,
-            f"{source.prefix}forward",
-            (self.T.name, self.X.name, *source.rules),
+            SAMPLER,
+            "forward",
+            self.template,
             source.N * groups * self.P,
             self._image("U", self.U),
             source.points,
             self._points("V", V),
-            *(self.C, *source.size, self._step(self.C), *source.steps, channels),
-            float(self.outside),
+            *(self.C, *self._geometry(self.C), channels),
+            float(self.settings.outside),
         )
         V = V.reshape(source.N, self.C, *source.out_size)
         return V.astype(self.dtype, copy=False)
@@ -63,7 +128,7 @@ class Sampling:
         """
         if self.T != np.float16 or dV.dtype == np.float16:
             return self
-        wide = Sampling(self.U.astype(np.float32), self.source, self.outside)
+        wide = Sampling(self.U.astype(np.float32), self.source, self.settings)
         wide.dtype = self.dtype
         return wide
 
@@ -73,16 +138,16 @@ class Sampling:
         n = source.points.array.shape[-1]
         dgrid = self.xp.empty((source.N, n, self.P), self.X)
         launch(
-            source.file,
+            SAMPLER,
             "backward_grid",
-            (self.T.name, self.X.name, *source.rules),
+            self.template,
             source.N * self.P,
             self._image("U", self.U),
             source.points,
             self._points("dV", dV),
             Argument("dgrid", dgrid, self.X, (source.N, n, self.P)),
-            *(self.C, *source.size, self._step(self.C), *source.steps),
-            float(self.outside),
+            *(self.C, *self._geometry(self.C)),
+            float(self.settings.outside),
         )
         planar: Array = dgrid.reshape(source.N, n, *source.out_size)
         return planar.transpose(0, *range(2, n + 2), 1)
@@ -94,23 +159,24 @@ class Sampling:
         strips = ceil(self.P / points_each)
         dA = self.xp.empty((source.N, 6, strips), self.wide)
         launch(
-            source.file,
-            "affine_backward_matrix",
-            (self.T.name, self.X.name, *source.rules),
+            SAMPLER,
+            "backward_matrix",
+            self.template,
             source.N * strips,
             self._image("U", self.U),
             source.points,
             self._points("dV", dV),
             Argument("dA", dA, self.wide, (source.N, 6, strips)),
-            *(self.C, *source.size, self._step(self.C), *source.steps, strips),
-            float(self.outside),
+            *(self.C, *self._geometry(self.C), strips),
+            float(self.settings.outside),
         )
         total: Array = dA.sum(axis=2, dtype=np.float64)
         return total.reshape(source.N, 2, 3)
 
-    def backward_image(self, dV: Array, method: str) -> Array:
+    def backward_image(self, dV: Array) -> Array:
         """Eq. (6), in U's shape and dtype."""
-        dU = self._atomic(dV) if method == "atomic" else self._transposed(dV)
+        atomic = self.settings.dU_method == "atomic"
+        dU = self._atomic(dV) if atomic else self._transposed(dV)
         return dU.astype(self.dtype, copy=False)
 
     def _atomic(self, dV: Array) -> Array:
@@ -119,56 +185,44 @@ class Sampling:
         dU: Array = self.xp.zeros(self.U.shape, self.wide)
         channels, groups = self._channels(source.N * self.P)
         launch(
-            source.file,
-            f"{source.prefix}backward_image_atomic",
-            (self.T.name, self.X.name, *source.rules),
+            SAMPLER,
+            "backward_image_atomic",
+            self.template,
             source.N * groups * self.P,
             source.points,
             self._points("dV", dV),
             Argument("dU", dU, self.wide, self.U.shape),
-            *(self.C, *source.size, self._step(self.C), *source.steps, channels),
+            *(self.C, *self._geometry(self.C), channels),
         )
         return dU
 
     def _transposed(self, dV: Array) -> Array:
         """Every pixel adds up what the points that read it give, in their order."""
-        xp, source, prefix = self.xp, self.source, self.source.prefix
+        xp, source = self.xp, self.source
         rows, n = self.U.shape[0] * self.plane, source.N * self.P
         counts = xp.zeros(rows, np.int64)
-        keys, weights = xp.empty(n * source.taps, np.int64), xp.empty(n * source.taps, self.wide)
-        geometry = (*source.size, self._step(1), *source.steps)
-        launch(
-            TRANSPOSE,
-            f"{prefix}count",
-            (self.X.name, *source.rules),
-            n,
-            source.points,
-            Argument("counts", counts, np.int64, (rows,)),
-            *geometry,
-        )
-        ends = counts.copy()
-        for begin in range(0, rows, LONGEST_SUM):
-            piece = ends[begin : begin + LONGEST_SUM]
-            if begin:
-                piece[:1] += ends[begin - 1 : begin]
-            xp.cumsum(piece, out=piece)
+        entries = Argument("counts", counts, np.int64, (rows,))
+        template, geometry = (source.kind, *self.settings.template), self._geometry(1)
+        launch(TRANSPOSE, "count", template, n, source.points, entries, *geometry)
+        ends = self._running_sum(counts)
         ends -= counts
+        keys = xp.empty(n * self.taps, np.int64)
+        weights = xp.empty(n * self.taps, self.wide)
         lists = (
             Argument("ends", ends, np.int64, (rows,)),
-            Argument("keys", keys, np.int64, (n * source.taps,)),
-            Argument("weights", weights, self.wide, (n * source.taps,)),
+            Argument("keys", keys, np.int64, (n * self.taps,)),
+            Argument("weights", weights, self.wide, (n * self.taps,)),
         )
-        types = (self.wide.name, self.X.name)
-        args = (source.points, *lists, self.C, *geometry)
-        launch(TRANSPOSE, f"{prefix}fill", (*types, *source.rules), n, *args)
-        launch(TRANSPOSE, "sort_rows", (self.wide.name,), rows, *lists)
+        A = self.wide.name
+        launch(TRANSPOSE, "fill", (A, *template), n, source.points, *lists, self.C, *geometry)
+        launch(TRANSPOSE, "sort_rows", (A,), rows, *lists)
 
         dU: Array = xp.empty(self.U.shape, self.T)
         channels, groups = self._channels(rows)
         launch(
             TRANSPOSE,
             "gather",
-            (self.T.name, source.taps),
+            (self.T.name, self.taps),
             self.U.shape[0] * groups * self.plane,
             *lists,
             self._points("dV", dV),
@@ -177,15 +231,26 @@ class Sampling:
         )
         return dU
 
+    def _running_sum(self, counts: Array) -> Array:
+        """Of pieces that CuPy can sum up."""
+        ends = counts.copy()
+        for begin in range(0, counts.size, LONGEST_SUM):
+            piece = ends[begin : begin + LONGEST_SUM]
+            if begin:
+                piece[:1] += ends[begin - 1 : begin]
+            self.xp.cumsum(piece, out=piece)
+        return ends
+
     def _channels(self, items: int) -> tuple[int, int]:
         """How many channels a thread takes, and how many such groups there are."""
         groups = min(self.C, ceil(ENOUGH_THREADS / max(items, 1)))
         channels = ceil(self.C / max(groups, 1)) or 1
         return channels, ceil(self.C / channels)
 
-    def _step(self, channels: int) -> int:
-        """From image to image, with so many channels; 0 if there is but one."""
-        return 0 if self.shared else channels * self.plane
+    def _geometry(self, channels: int) -> tuple[int, ...]:
+        """Sizes and steps. From image to image it is so many channels; 0 if there is but one."""
+        step = 0 if self.shared else channels * self.plane
+        return (*self.source.size, self.P, step, *self.source.steps)
 
     def _image(self, name: str, x: Array) -> Argument:
         return Argument(name, x, self.T, self.U.shape)

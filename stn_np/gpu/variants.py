@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from typing import TypeAlias
 
-from stn_np.gpu import convolution, on_gpu, pooling
+from stn_np.gpu import convolution, pooling
+from stn_np.gpu.sampling import SAMPLER, TAPS, TRANSPOSE
+
+#: File, kernel, template arguments.
+Variant: TypeAlias = tuple[str, str, tuple[str | int | bool, ...]]
+
+#: Dtypes of image and coordinates that kernels are compiled for; others are converted.
+DTYPES = (
+    ("float16", "float32"),
+    ("float32", "float32"),
+    ("float64", "float32"),
+    ("float64", "float64"),
+)
+#: As in axis.cuh. The last is for grids only.
+PADDINGS = ("ZEROS", "BORDER", "REFLECTION", "WRAP")
 
 
-def layers() -> Iterator[tuple[str, str, tuple[str | int | bool, ...]]]:
-    """Every (file, kernel, template arguments) that the layers may launch."""
+def layers() -> Iterator[Variant]:
+    """All that the layers may launch."""
     yield from convolution.variants()
     yield from pooling.variants()
 
 
-def sampling() -> Iterator[tuple[str, str, tuple[str | int | bool, ...]]]:
-    """Every (file, kernel, template arguments) that the samplers may launch."""
-    yield from on_gpu.variants()
+def sampling() -> Iterator[Variant]:
+    """All that the samplers may launch."""
+    for n, rules in product((2, 3), product(TAPS, PADDINGS, (True, False))):
+        yield from _of_source(f"Grid<{{}}, {n}>", *rules)
+        for T, X in DTYPES if rules[0] != "NEAREST" else ():
+            yield SAMPLER, "backward_grid", (T, f"Grid<{X}, {n}>", *rules)
+    for rules in product(("LINEAR",), PADDINGS[:3], (True, False)):
+        yield from _of_source("AffineMap<{}>", *rules)
+        for T, X in DTYPES:
+            yield SAMPLER, "backward_matrix", (T, f"AffineMap<{X}>", *rules)
+    for A in ("float32", "float64"):
+        yield TRANSPOSE, "sort_rows", (A,)
+    entries = sorted({taps**n for taps in TAPS.values() for n in (2, 3)})
+    for T, taps in product(("float16", "float32", "float64"), entries):
+        yield TRANSPOSE, "gather", (T, taps)
+
+
+def _of_source(kind: str, *rules: str | bool) -> Iterator[Variant]:
+    """What runs for grids and maps alike; in `kind` the dtype of coordinates is left open."""
+    for T, X in DTYPES:
+        source = kind.format(X)
+        yield SAMPLER, "forward", (T, source, *rules)
+        yield SAMPLER, "backward_image_atomic", (T, source, *rules)
+        if T != "float16":  # weights are in float32 at least
+            yield TRANSPOSE, "fill", (T, source, *rules)
+    for X in ("float32", "float64"):
+        yield TRANSPOSE, "count", (kind.format(X), *rules)

@@ -17,7 +17,7 @@ from stn_np.plots.gallery_paddings import draw_paddings
 from stn_np.plots.gallery_page import LINE, MARGIN, Page, embedded_five, require_all
 from stn_np.plots.style import BLUE, DPI, GREY, RULE, SMALL, TEXT, TITLE, VERMILION
 from stn_np.sampling import MODES, Kernel, grid_sample, kernels
-from stn_np.sampling.kernel import weigh
+from stn_np.sampling.kernels import weigh
 from stn_np.transforms import affine_grid
 
 #: Each square is so many pixels of the PNG wide: so many as the pattern that is reduced has.

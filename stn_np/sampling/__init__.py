@@ -2,11 +2,12 @@
 
 from stn_np.sampling import kernels
 from stn_np.sampling.affine_sample import affine_sample
-from stn_np.sampling.coordinates import PADDING_MODES
-from stn_np.sampling.grid_sample import MODES, Mode, grid_sample
-from stn_np.sampling.kernel import Kernel
+from stn_np.sampling.grid_sample import grid_sample
+from stn_np.sampling.kernels import Kernel
 from stn_np.sampling.linearised import Linearised
+from stn_np.sampling.padding import PADDING_MODES
 from stn_np.sampling.reference import sample_reference
+from stn_np.sampling.rules import MODES, Mode
 
 __all__ = [
     "MODES",

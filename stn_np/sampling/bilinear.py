@@ -1,132 +1,274 @@
-"""The bilinear sampler, eq. (5), and its gradients, eqs (6) and (7), vectorised over points.
+"""The bilinear sampler: from theta or a grid to V, and back. It reads from top to bottom.
 
-The image gets a frame of padding two pixels wide. Then every point has four neighbours, none needs
-a test, "outside contributes zero" is simply true, and so is the slope at the image's edge. Points
-are worked through in blocks that stay in the cache.
+::
+
+    theta or grid --(1)--> x, y --> corner, fx, fy --(5)--> V
+    dtheta, dgrid <-(1)-- dx, dy <------(7)------ dV --(6)--> dU
+
+The image is padded by two pixels on every side. Then every point has four neighbours, none needs a
+test, "outside contributes zero" is simply true, and so is the slope at the image's edge. Points are
+worked through in blocks that stay in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from stn_np.backend import Array, SampleBackward, array_module, gather, scatter_add
-from stn_np.sampling.blocks import channel_blocks, in_channels
-from stn_np.sampling.coordinates import units_to_pixels
-from stn_np.sampling.points import FRAME, Points, frame_with, locate, without_place
+from stn_np.backend import Array, SampleBackward, coordinate_dtype, gather, scatter_add
+from stn_np.sampling.blocks import channel_blocks, channel_index, crop, pad, point_blocks
+from stn_np.sampling.coordinates import keep_within, pixels_per_unit, rounding_constant
+from stn_np.sampling.rules import Rules
 
-#: Up to so many channels the forward pass keeps the slopes for the backward pass, which then takes
-#: 0.7 of the time, or without dU a third. With more they would take too much memory, and the image
-#: is read again.
+#: Pixels of padding on every side of the image. With two, a point at pixel -2, or one pixel beyond
+#: the last, has nothing but padding for neighbours; all points further out are moved there.
+PAD = 2
+
+#: Up to so many channels the forward pass keeps dV/dx and dV/dy for the backward pass, which then
+#: takes 0.7 of the time, or without dU a third. With more they would take too much memory, and the
+#: image is read again.
 FEW_CHANNELS = 4
 
-#: Takes dL/dx and dL/dy of a block of points, in pixels, and may overwrite them.
-Receive = Callable[[Points, Array, Array], None]
-#: dV/dx and dV/dy.
-Slopes = tuple[Array, Array]
-#: The four pixels round a point: upper left, upper right, lower left, lower right.
-Corners = tuple[Array, Array, Array, Array]
+#: Of a point's four neighbours: upper left, upper right, lower left, lower right.
+Corners: TypeAlias = tuple[Array, Array, Array, Array]
+
+
+class Points(NamedTuple):
+    """A block of source points: rows are images, columns are points of the grid."""
+
+    images: slice
+    columns: slice
+    corner: Array  # flat index of the upper left neighbour, in channel 0 of the padded images
+    fx: Array  # distance from that neighbour to the right, in [0, 1)
+    fy: Array  # and downwards
+    x_sign: Array | None  # of the padding rule: 1, -1 where mirrored, 0 outside; None: 1
+    y_sign: Array | None
+
+
+#: dL/dx and dL/dy, in pixels, a block of points at a time.
+Gradients: TypeAlias = Iterator[tuple[Points, Array, Array]]
+
+
+# --------------------------------------------------------------- from theta or a grid to pixels
+
+
+class Axis:
+    """Pixel coordinates along one axis, to which `shift` has been added.
+
+    The shift is the M of `to_pixels`, whose addition rounds, less the number of the middle pixel.
+    It is a whole number, so it changes no fraction, and with it all coordinates near the image are
+    positive.
+    """
+
+    def __init__(self, size: int, dtype: np.dtype[Any], rules: Rules) -> None:
+        self.size, self.dtype, self.rules = size, dtype, rules
+        self.per_unit = pixels_per_unit(size, rules.align_corners)
+        self.shift = int(rounding_constant(size)) - (size - 1) // 2
+        self.middle = (size - 1) / 2 + self.shift
+        ends = np.array([self.shift - PAD, self.shift + size], dtype)
+        self.ends = ends.view(np.int32 if dtype == np.float32 else np.int64)
+
+    def move(self, x: Array) -> Array | None:
+        """Move x onto the image, in place, where the padding mode says so; the sign of this."""
+        if (move := self.rules.padding.move) is None:
+            return None
+        x -= self.shift
+        keep_within(np, x, self.size)
+        sign = move(np, x, self.size, self.rules.align_corners)
+        x += self.shift
+        return sign
+
+    def split(self, x: Array) -> tuple[Array, Array]:
+        """Clip to pixels -PAD to size, and split into the whole part and the fraction.
+
+        The clipping is done on the bits of the floats, read as whole numbers. Those of positive
+        floats are in the same order as the floats themselves, those of negative ones and of -inf
+        are negative, and those of NaN, which no comparison of floats could move, lie beyond an
+        infinity: one pass for all. Overwrites x.
+        """
+        bits = x.view(self.ends.dtype)
+        bits.clip(*self.ends, out=bits)
+        whole = np.floor(x)
+        x -= whole
+        return whole, x
+
+
+def axes_of(U: Array, dtype: np.dtype[Any], rules: Rules) -> tuple[Axis, Axis]:
+    """Both axes of the image, x and y, for coordinates that were given in this dtype."""
+    H, W = U.shape[2:]
+    single = coordinate_dtype(dtype, max(H, W)) == np.float32
+    kind = np.dtype(np.float32 if single else np.float64)
+    return Axis(W, kind, rules), Axis(H, kind, rules)
+
+
+class Source(NamedTuple):
+    """Where the points of the output come from, and where their gradients go."""
+
+    axes: tuple[Axis, Axis]
+    out_size: tuple[int, int]
+    locate: Callable[[slice, slice], Any]  # images and columns to x, y: shifted pixel coordinates
+    backward: Callable[[Gradients], Array]
+    step: int = 1  # blocks are whole multiples of so many points
+
+
+def from_grid(U: Array, grid: Array, N: int, rules: Rules) -> Source:
+    """Points of a grid (N or 1, H', W', 2); its pullback gives (N, H', W', 2)."""
+    N_grid, *out_size = grid.shape[:3]
+    H_out, W_out = out_size
+    x_axis, y_axis = axes_of(U, grid.dtype, rules)
+    gx, gy = (grid[..., k].reshape(N_grid, H_out * W_out) for k in (0, 1))
+    dtype = np.promote_types(U.dtype, np.float32)
+    empty = np.empty if U.shape[1] else np.zeros  # from no channels nothing comes back
+
+    def locate(images: slice, columns: slice) -> tuple[Array, Array]:
+        here = images if N_grid == N else slice(0, 1), columns
+        x = gx[here].astype(x_axis.dtype, copy=False) * x_axis.per_unit
+        y = gy[here].astype(y_axis.dtype, copy=False) * y_axis.per_unit
+        x += x_axis.middle
+        y += y_axis.middle
+        return x, y
+
+    def backward(gradients: Gradients) -> Array:
+        dgrid = empty((2, N, H_out * W_out), dtype)
+        for points, dx, dy in gradients:
+            np.multiply(dx, x_axis.per_unit, out=dgrid[0, points.images, points.columns])
+            np.multiply(dy, y_axis.per_unit, out=dgrid[1, points.images, points.columns])
+        return dgrid.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0)
+
+    return Source((x_axis, y_axis), (H_out, W_out), locate, backward)
+
+
+def from_affine(
+    U: Array, A: Array, dtype: np.dtype[Any], out_size: tuple[int, int], N: int, rules: Rules
+) -> Source:
+    """Points of affine maps, eq. (1), in pixels from the middles of both images.
+
+    A (N or 1, 2, 3); the pullback gives dA (N, 2, 3). A's third column also takes what is added to
+    each coordinate, so a small matrix product is all that it takes to locate the points.
+    """
+    axes = axes_of(U, dtype, rules)
+    shifted = A.copy()
+    shifted[:, :, 2] += [axis.middle for axis in axes]
+    shifted = shifted.transpose(1, 0, 2).astype(axes[0].dtype)
+    target = lru_cache(maxsize=1)(partial(target_rows, out_size, axes[0].dtype))
+
+    def locate(images: slice, columns: slice) -> Array:
+        here = images if A.shape[0] == N else slice(0, 1)
+        return shifted[:, here] @ target(columns.start, columns.stop)  # eq. (1): x, y
+
+    def backward(gradients: Gradients) -> Array:
+        dA = np.zeros((N, 2, 3))
+        for points, dx, dy in gradients:
+            G_T = target(points.columns.start, points.columns.stop).T
+            dA[points.images, 0] += dx @ G_T
+            dA[points.images, 1] += dy @ G_T
+        return dA
+
+    return Source(axes, out_size, locate, backward, step=out_size[1])  # whole rows
+
+
+def target_rows(out_size: tuple[int, int], dtype: np.dtype[Any], start: int, stop: int) -> Array:
+    """x_t, y_t and 1 of whole rows of the output, pixels start to stop: (3, points)."""
+    H, W = out_size
+    rows = np.arange(start // W, stop // W)
+    G = np.ones((3, rows.size, W), dtype)
+    G[0] = np.arange(W) - (W - 1) / 2
+    G[1] = rows[:, None] - (H - 1) / 2
+    return G.reshape(3, -1)
+
+
+# ------------------------------------------------------------ from pixels to the four neighbours
+
+
+def locate(
+    U_shape: tuple[int, ...], source: Source, N: int, offset: float = 0.0
+) -> Iterator[Points]:
+    """Where the points lie in the padded images, or those `offset` pixels on; block by block."""
+    N_U, C, H, W = U_shape
+    x_axis, y_axis = source.axes
+    W_p = W + 2 * PAD
+    image = C * (H + 2 * PAD) * W_p
+    # NumPy turns floats into 32-bit integers 5 times faster than into 64-bit ones; small arrays of
+    # images can do with those until the very end.
+    last = N_U * image + (y_axis.shift + H) * W_p + x_axis.shift + W
+    integer = np.int32 if last < 2**31 else np.int64
+    to_next = image if N_U == N else 0  # 0: all share one image
+    first = np.arange(N, dtype=integer)[:, None] * to_next  # pixel (0, 0), less both shifts
+    first = first + ((PAD - y_axis.shift) * W_p + PAD - x_axis.shift)
+    for images, columns in point_blocks(N, source.out_size[0] * source.out_size[1], source.step):
+        x, y = source.locate(images, columns)
+        x_sign, y_sign = x_axis.move(x), y_axis.move(y)
+        if offset:
+            x += offset
+            y += offset
+        x0, fx = x_axis.split(x)
+        y0, fy = y_axis.split(y)
+        corner: Array = y0.astype(integer)
+        corner *= W_p
+        corner += x0.astype(integer)
+        corner = (corner + first[images]).astype(np.intp, copy=False)
+        yield Points(images, columns, corner, fx, fy, x_sign, y_sign)
+
+
+# ------------------------------------------------------------------- from four neighbours to V
 
 
 def bilinear(
-    U: Array,
-    grid: Array,
-    *,
-    padding_mode: str,
-    padding_value: float,
-    align_corners: bool,
-    needs_dU: bool,
-    needs_dgrid: bool,
+    U: Array, source: Source, N: int, rules: Rules, *, needs_dU: bool, needs_ds: bool
 ) -> tuple[Array, SampleBackward]:
-    """Bilinear sampling of checked arguments; see `stn_np.grid_sample`."""
-    xp = array_module(U=U, grid=grid)
-    N = max(U.shape[0], grid.shape[0]) if U.shape[0] and grid.shape[0] else 0
-    H_out, W_out = grid.shape[1:3]
-    y_scale, x_scale = (units_to_pixels(size, align_corners) for size in U.shape[2:])
-    points = locate(xp, U.shape, grid, N, padding_mode, align_corners)
-    V, sample_backward = sample(
-        xp, U, points, (N, H_out, W_out), padding_value, needs_dU=needs_dU, needs_ds=needs_dgrid
-    )
-
-    def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        if not needs_dgrid:
-            return sample_backward(dV, None), None
-        new = xp.empty if U.shape[1] else xp.zeros  # from no channels nothing comes back
-        dgrid = new((2, N, H_out * W_out), np.promote_types(U.dtype, np.float32))
-
-        def receive(points: Points, dx: Array, dy: Array) -> None:
-            xp.multiply(dx, x_scale, out=dgrid[0, points.images, points.columns])
-            xp.multiply(dy, y_scale, out=dgrid[1, points.images, points.columns])
-
-        dU = sample_backward(dV, receive)
-        dgrid = dgrid.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0)
-        if grid.shape[0] == 1 and N != 1:
-            dgrid = dgrid.sum(axis=0, keepdims=True)
-        return dU, dgrid.astype(grid.dtype, copy=False)
-
-    return V, backward
-
-
-def sample(
-    xp: Any,
-    U: Array,
-    located: Iterable[Points],
-    shape: tuple[int, int, int],
-    padding_value: float,
-    *,
-    needs_dU: bool,
-    needs_ds: bool,
-) -> tuple[Array, Callable[[Array, Receive | None], Array | None]]:
-    """Read the framed image at points, wherever they come from, a block at a time.
-
-    V has `shape` (N, H', W') and U's channels; backward(dV, receive) returns dU, and hands what
-    comes back to the points to `receive`, a block at a time.
-    """
-    C, (N, H_out, W_out) = U.shape[1], shape
-    framed = frame_with(xp, U, padding_value)
-    flat, (H_f, W_f) = framed.reshape(-1), framed.shape[2:]
-    V = xp.empty((N, C, H_out * W_out), U.dtype)
+    """V (N, C, H', W'); backward(dV) returns dU, and what the source's pullback gives."""
+    C, (H_out, W_out) = U.shape[1], source.out_size
+    padded = pad(U, PAD, PAD, float(rules.padding_value))
+    flat, (H_p, W_p) = padded.reshape(-1), padded.shape[2:]
+    V = np.empty((N, C, H_out * W_out), U.dtype)
     keep = needs_ds and C <= FEW_CHANNELS
-    blocks: list[tuple[Points, list[tuple[slice, Slopes | None]]]] = []
+    blocks: list[tuple[Points, list[tuple[slice, tuple[Array, Array] | None]]]] = []
+    back_to_source = source.backward
 
-    for points in located:
+    for points in locate(U.shape, source, N):
         parts = []
         for channels in channel_blocks(C, points.corner.size):
-            here, index = in_channels(xp, points.corner, channels, H_f * W_f)
-            corners = corners_of(flat[here:], index, W_f)
-            value, kept = interpolate(xp, corners, points, needs_slopes=keep)
+            here, index = channel_index(points.corner, channels, H_p * W_p)
+            corners = corners_of(flat[here:], index, W_p)
+            value, dV_dxy = interpolate(corners, points, needs_slopes=keep)
             V[points.images, channels, points.columns] = value
-            parts.append((channels, kept))
-        if keep and not needs_dU:
-            blocks.append((without_place(xp, points), parts))
-        elif needs_dU or needs_ds:
+            parts.append((channels, dV_dxy))
+        if keep and not needs_dU:  # where they lie is no longer needed
+            points = points._replace(corner=np.empty(0), fx=np.empty(0), fy=np.empty(0))
+        if needs_dU or needs_ds:
             blocks.append((points, parts))
 
-    def backward(dV: Array, receive: Receive | None) -> Array | None:
-        dV = dV.reshape(N, C, H_out * W_out)
-        dflat = xp.zeros_like(flat) if needs_dU else None
+    def gradients(dV: Array, dflat: Array | None) -> Gradients:
+        """Adds eq. (6) to dflat, and yields eq. (7)."""
         for points, parts in blocks:
             dx = dy = None
-            for channels, kept in parts:
+            for channels, dV_dxy in parts:
                 dv = dV[points.images, channels, points.columns].astype(flat.dtype, copy=False)
-                if dflat is not None or not kept:
-                    here, index = in_channels(xp, points.corner, channels, H_f * W_f)
+                if dflat is not None or not dV_dxy:
+                    here, index = channel_index(points.corner, channels, H_p * W_p)
                 if dflat is not None:
-                    scatter(dflat[here:], index, W_f, dv, points)
-                if receive:
-                    slope_x, slope_y = kept or slopes(corners_of(flat[here:], index, W_f), points)
-                    dx, dy = add_channels(dx, slope_x * dv), add_channels(dy, slope_y * dv)
-            if receive and dx is not None and dy is not None:
-                if points.x_slope is not None and points.y_slope is not None:
-                    dx *= points.x_slope
-                    dy *= points.y_slope
-                receive(points, dx, dy)
+                    spread(dflat[here:], index, W_p, dv, points)
+                if needs_ds:
+                    dV_dx, dV_dy = dV_dxy or slopes(corners_of(flat[here:], index, W_p), points)
+                    dx, dy = add_channels(dx, dV_dx * dv), add_channels(dy, dV_dy * dv)
+            if dx is not None and dy is not None:
+                if points.x_sign is not None and points.y_sign is not None:
+                    dx *= points.x_sign
+                    dy *= points.y_sign
+                yield points, dx, dy
+
+    def backward(dV: Array) -> tuple[Array | None, Array | None]:
+        dflat = np.zeros_like(flat) if needs_dU else None
+        flow = gradients(dV.reshape(N, C, H_out * W_out), dflat)
+        ds = back_to_source(flow) if needs_ds else None
+        for _ in flow:  # if nobody asked for eq. (7), this does eq. (6)
+            pass
         if dflat is None:
-            return None
-        dU: Array = dflat.reshape(framed.shape)[:, :, FRAME:-FRAME, FRAME:-FRAME].astype(U.dtype)
-        return dU
+            return None, ds
+        return crop(dflat.reshape(padded.shape), PAD, PAD).astype(U.dtype), ds
 
     return V.reshape(N, C, H_out, W_out), backward
 
@@ -137,19 +279,19 @@ def add_channels(total: Array | None, x: Array) -> Array:
     return x if total is None else total + x
 
 
-def corners_of(flat: Array, index: Array, W_f: int) -> Corners:
+def corners_of(flat: Array, index: Array, W_p: int) -> Corners:
     """U at the four pixels round each point: n, m in {floor, floor + 1} of eq. (5)."""
     return (
         gather(flat, index),
         gather(flat[1:], index),
-        gather(flat[W_f:], index),
-        gather(flat[W_f + 1 :], index),
+        gather(flat[W_p:], index),
+        gather(flat[W_p + 1 :], index),
     )
 
 
 def interpolate(
-    xp: Any, corners: Corners, points: Points, *, needs_slopes: bool
-) -> tuple[Array, Slopes | None]:
+    corners: Corners, points: Points, *, needs_slopes: bool
+) -> tuple[Array, tuple[Array, Array] | None]:
     """Eq. (5), along x in both rows, then along y; if needed, eq. (7) from the same differences.
 
     V = (1-fy) ((1-fx) u00 + fx u01) + fy ((1-fx) u10 + fx u11), written so that fx = fy = 0 gives
@@ -159,11 +301,11 @@ def interpolate(
     fx, fy = points.fx[:, None], points.fy[:, None]
     u01 -= u00  # slope of the upper row
     u11 -= u10  # of the lower row
-    step = xp.empty_like(u01) if needs_slopes else u01
-    u00 += xp.multiply(fx, u01, out=step)  # value in the upper row
-    u10 += xp.multiply(fx, u11, out=step)  # in the lower row
+    step = np.empty_like(u01) if needs_slopes else u01
+    u00 += np.multiply(fx, u01, out=step)  # value in the upper row
+    u10 += np.multiply(fx, u11, out=step)  # in the lower row
     u10 -= u00  # dV/dy
-    u00 += xp.multiply(fy, u10, out=step)
+    u00 += np.multiply(fy, u10, out=step)
     if not needs_slopes:
         return u00, None
     u11 -= u01
@@ -172,7 +314,7 @@ def interpolate(
     return u00, (u11, u10)
 
 
-def slopes(corners: Corners, points: Points) -> Slopes:
+def slopes(corners: Corners, points: Points) -> tuple[Array, Array]:
     """Eq. (7): dV/dx and dV/dy, to the right and downwards. Overwrites the corners.
 
     dV/dx = (1-fy) (u01 - u00) + fy (u11 - u10) = (u01 - u00) + fy t, and likewise
@@ -189,7 +331,7 @@ def slopes(corners: Corners, points: Points) -> Slopes:
     return u01, u10
 
 
-def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> None:
+def spread(dflat: Array, index: Array, W_p: int, dv: Array, points: Points) -> None:
     """Eq. (6), the transpose of eq. (5): each pixel gets its weight times dV.
 
     The weights are (1-fy)(1-fx), (1-fy) fx, fy (1-fx) and fy fx.
@@ -203,5 +345,5 @@ def scatter(dflat: Array, index: Array, W_f: int, dv: Array, points: Points) -> 
     index = index.reshape(-1)
     scatter_add(dflat, index, d00.reshape(-1))
     scatter_add(dflat[1:], index, d01.reshape(-1))
-    scatter_add(dflat[W_f:], index, d10.reshape(-1))
-    scatter_add(dflat[W_f + 1 :], index, d11.reshape(-1))
+    scatter_add(dflat[W_p:], index, d10.reshape(-1))
+    scatter_add(dflat[W_p + 1 :], index, d11.reshape(-1))

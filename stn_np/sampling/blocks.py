@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from stn_np.backend import Array
+import numpy as np
+
+from stn_np.backend import Array, array_module
 
 #: Values in flight at a time: large enough that NumPy's calls themselves (about 1 µs each) do not
 #: matter, small enough that ten such arrays stay near the core.
@@ -30,13 +32,29 @@ def channel_blocks(C: int, points: int) -> Iterator[slice]:
     return (slice(c, min(c + step, C)) for c in range(0, C, step))
 
 
-def in_channels(xp: Any, corner: Array, channels: slice, plane: int) -> tuple[int, Array]:
-    """Where the first of the channels begins, and the points' flat index from there on.
+def channel_index(index: Array, channels: slice, plane: int) -> tuple[int, Array]:
+    """From a flat index (images, points) in channel 0 to one in several channels.
 
-    The index has axes (images, channels, points).
+    Returns where the first of them begins, and the index from there on: (images, channels, points).
     """
-    index = corner[:, None]
     n = channels.stop - channels.start
+    index = index[:, None]
     if n > 1:
-        index = index + xp.arange(n)[:, None] * plane
+        index = index + array_module(index=index).arange(n)[:, None] * plane
     return channels.start * plane, index
+
+
+def pad(U: Array, before: int, after: int, value: float) -> Array:
+    """U (N, C, ..., H, W) with so many pixels of one value along every axis; float32 at least."""
+    size = (before + s + after for s in U.shape[2:])
+    dtype = np.promote_types(U.dtype, np.float32)
+    padded: Array = array_module(U=U).full((*U.shape[:2], *size), value, dtype)
+    crop(padded, before, after)[...] = U
+    return padded
+
+
+def crop(padded: Array, before: int, after: int) -> Array:
+    """The image without its padding, as a view: the transpose of `pad`."""
+    inside: Any = (..., *(slice(before, s - after) for s in padded.shape[2:]))
+    image: Array = padded[inside]
+    return image

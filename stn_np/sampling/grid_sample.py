@@ -1,33 +1,20 @@
-"""The public sampler: checks its arguments and picks the implementation."""
+"""The public sampler: V from U and a grid."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
-from math import isfinite
-from typing import TypeAlias
 
 import numpy as np
 
 from stn_np.backend import Array, SampleBackward, array_module
-from stn_np.checks import check_array, check_choice, check_flag, check_gradient, check_scalar
-from stn_np.gpu.on_gpu import DU_METHODS, sample_on_gpu
-from stn_np.sampling.bilinear import bilinear
-from stn_np.sampling.coordinates import PADDING_MODES
-from stn_np.sampling.kernel import Kernel
-from stn_np.sampling.kernels import BY_NAME
+from stn_np.checks import check_array, check_flag, pullback
+from stn_np.gpu import sampling as gpu
+from stn_np.sampling.bilinear import bilinear, from_grid
 from stn_np.sampling.linearised import Linearised, linearised_dgrid
 from stn_np.sampling.nearest import nearest
+from stn_np.sampling.rules import Mode, Rules
 from stn_np.sampling.separable import separable
 
-#: The modes with a name.
-MODES = tuple(BY_NAME)
-
-#: What images are sampled with in two dimensions, where a frame of padding will do.
+#: What images are sampled with in two dimensions, if the padding mode allows it.
 IN_FEWER_PASSES = {"bilinear": bilinear, "nearest": nearest}
-
-#: What ``mode`` may be. A name, one kernel for all axes, or one an axis as (x, y[, z]).
-Mode: TypeAlias = str | Kernel | tuple[Kernel, ...]
 
 
 def grid_sample(
@@ -135,53 +122,58 @@ def grid_sample(
 
     Source: Jaderberg et al. 2015, eqs (3) to (7) and (9).
     """
-    xp = array_module(U=U, grid=grid)
+    rules = Rules(mode, padding_mode, padding_value, align_corners, grid_gradient, dU_method)
+    return sample(U, grid, rules, needs_dU=needs_dU, needs_dgrid=needs_dgrid)
+
+
+def sample(
+    U: Array, grid: Array, rules: Rules, *, needs_dU: bool = True, needs_dgrid: bool = True
+) -> tuple[Array, SampleBackward]:
+    """`grid_sample` by rules that are made already."""
+    array_module(U=U, grid=grid)
     _check_shapes(U, grid)
-    check_rules(mode, padding_mode, padding_value, align_corners, grid_gradient)
-    check_padding_value(padding_value, U)
-    kernels = kernels_of(mode, grid.shape[-1])
-    settings = Linearised() if grid_gradient == "linearised" else grid_gradient
-    exact = settings == "exact"
+    N = batch_size("grid", "grids", U, grid)
+    rules.check_value_fits(U)
+    rules.kernels(grid.shape[-1])
     check_flag("needs_dU", needs_dU)
     check_flag("needs_dgrid", needs_dgrid)
-    check_choice("dU_method", dU_method, DU_METHODS)
-    sampler: Callable[..., tuple[Array, SampleBackward]] = partial(separable, kernels=kernels)
-    if isinstance(mode, str) and xp is not np:
-        sampler = partial(sample_on_gpu, mode=mode, dU_method=dU_method)
-    elif isinstance(mode, str) and grid.shape[-1] == 2 and padding_mode != "wrap":
-        sampler = IN_FEWER_PASSES.get(mode, sampler)
-    sample = partial(
-        sampler,
-        padding_mode=padding_mode,
-        padding_value=float(padding_value),
-        align_corners=align_corners,
-    )
+    settings = rules.linearised if needs_dgrid else None
     # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
-        V, pullback = sample(U, grid, needs_dU=needs_dU, needs_dgrid=needs_dgrid and exact)
-
-    if needs_dgrid and not exact:  # the fit comes later, and reads them again
+        V, sampler_backward = _sample(U, grid, N, rules, needs_dU, needs_dgrid and not settings)
+    if settings:  # the fit comes later, and reads them again
         U, grid, V_then = U.copy(), grid.copy(), V.copy()
 
     def values(points: Array) -> Array:
-        return sample(U, points, needs_dU=False, needs_dgrid=False)[0]
+        return _sample(U, points, N, rules, False, False)[0]
 
+    @pullback(dV=V)
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        check_gradient("dV", dV, V)
-        with np.errstate(over="ignore", invalid="ignore"):
-            dU, dgrid = pullback(dV)
-            if needs_dgrid and isinstance(settings, Linearised):
-                size = U.shape[2:]
-                dgrid = linearised_dgrid(
-                    values, grid, V_then, dV, size, settings, align_corners=align_corners
-                )
-        return dU, dgrid
+        dU, dgrid = sampler_backward(dV)
+        if settings:
+            dgrid = linearised_dgrid(
+                values, grid, V_then, dV, U.shape[2:], settings, align_corners=rules.align_corners
+            )
+        return dU, None if dgrid is None else sum_shared(dgrid, grid)
 
     return V, backward
 
 
+def _sample(
+    U: Array, grid: Array, N: int, rules: Rules, needs_dU: bool, needs_dgrid: bool
+) -> tuple[Array, SampleBackward]:
+    """By whom: the one switch between CPU and GPU. dgrid comes back for N grids."""
+    needs = {"needs_dU": needs_dU, "needs_ds": needs_dgrid}
+    if array_module(U=U) is not np and (settings := rules.on_gpu):
+        return gpu.sample_grid(U, grid, N, settings, **needs)
+    if grid.shape[-1] == 2 and rules.padding.neighbours and rules.mode in IN_FEWER_PASSES:
+        sampler, source = IN_FEWER_PASSES[str(rules.mode)], from_grid(U, grid, N, rules)
+        return sampler(U, source, N, rules, **needs)
+    return separable(U, grid, N, rules, **needs)
+
+
 def _check_shapes(U: Array, grid: Array) -> None:
-    """Images with a grid of pairs, or volumes with a grid of triples; batches that fit."""
+    """Images with a grid of pairs, or volumes with a grid of triples."""
     theta = grid.ndim in (2, 3) and grid.shape[-2:] in ((2, 3), (3, 4))
     hint = "; this looks like theta: affine_grid makes a grid of it" if theta else ""
     if U.ndim == 5:
@@ -190,62 +182,20 @@ def _check_shapes(U: Array, grid: Array) -> None:
     else:
         check_array("U", U, ("N", "C", "H", "W"))
         check_array("grid", grid, ("N", "H'", "W'", 2), hint)
+
+
+def batch_size(name: str, plural: str, U: Array, x: Array) -> int:
+    """N of images U and of x, the grids or maps to warp them by: of either one may do for all."""
+    N_U, N_x = U.shape[0], x.shape[0]
     if 0 in U.shape[2:]:
         raise ValueError(f"U: expected at least one pixel, got shape {U.shape}")
-    if U.shape[0] != grid.shape[0] and 1 not in (U.shape[0], grid.shape[0]):
-        raise ValueError(
-            f"grid: expected as many grids as images ({U.shape[0]}), or one, got {grid.shape[0]}"
-        )
+    if N_U != N_x and 1 not in (N_U, N_x):
+        raise ValueError(f"{name}: expected as many {plural} as images ({N_U}), or one, got {N_x}")
+    return int(N_x if N_U == 1 else N_U)
 
 
-def check_padding_value(padding_value: float, U: Array) -> None:
-    """The value must be one that the image's dtype knows, or it would become infinite."""
-    if abs(float(padding_value)) > float(np.finfo(U.dtype).max):
-        raise ValueError(f"padding_value: expected a number for {U.dtype}, got {padding_value!r}")
-
-
-def check_rules(
-    mode: Mode,
-    padding_mode: str,
-    padding_value: float,
-    align_corners: bool,
-    grid_gradient: str | Linearised,
-) -> None:
-    """Refuse settings of `grid_sample` that are unknown or exclude each other."""
-    if isinstance(mode, str) and mode in ("gaussian", "lanczos", "area"):
-        call = {"gaussian": "gaussian()", "lanczos": "lanczos()", "area": "area(reduction)"}[mode]
-        raise ValueError(
-            f"mode: expected one of {', '.join(map(repr, MODES))}, or a Kernel, got {mode!r}; "
-            f"use stn_np.sampling.kernels.{call}"
-        )
-    if isinstance(mode, str):
-        check_choice("mode", mode, MODES)
-    elif not isinstance(mode, Kernel | tuple):
-        raise TypeError(
-            "mode: expected a name, a Kernel such as stn_np.sampling.kernels.lanczos(), or a tuple "
-            f"of kernels, got {mode!r}"
-        )
-    check_choice("padding_mode", padding_mode, PADDING_MODES)
-    check_flag("align_corners", align_corners)
-    check_scalar("padding_value", padding_value)
-    if not isfinite(padding_value):
-        raise ValueError(f"padding_value: expected a finite number, got {padding_value!r}")
-    if padding_value != 0 and padding_mode != "constant":
-        raise ValueError(
-            f"padding_value: expected 0 unless padding_mode is 'constant', got {padding_value!r} "
-            f"with {padding_mode!r}"
-        )
-    if not isinstance(grid_gradient, Linearised):
-        check_choice("grid_gradient", grid_gradient, ("exact", "linearised"))
-    if grid_gradient != "exact" and mode != "bilinear":
-        raise ValueError(f"grid_gradient: expected 'exact' with mode {mode!r}, got 'linearised'")
-
-
-def kernels_of(mode: Mode, n: int) -> tuple[Kernel, ...]:
-    """One kernel an axis, (x, y[, z])."""
-    if isinstance(mode, tuple):
-        if len(mode) != n or not all(isinstance(kernel, Kernel) for kernel in mode):
-            axes = ", ".join(("x", "y", "z")[:n])
-            raise TypeError(f"mode: expected {n} kernels ({axes}), got {mode!r}")
-        return mode
-    return (mode if isinstance(mode, Kernel) else BY_NAME[mode],) * n
+def sum_shared(dx: Array, x: Array) -> Array:
+    """The gradient (N, ...) of x in x's shape and dtype: one x for all gets the sum."""
+    if x.shape[0] == 1 and dx.shape[0] != 1:
+        dx = dx.sum(axis=0, keepdims=True)
+    return dx.astype(x.dtype, copy=False)

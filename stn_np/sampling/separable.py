@@ -1,78 +1,79 @@
 """Sampling with any separable kernel, eq. (3), in two or three dimensions.
 
-`taps.py` says which pixels a point reads and how they weigh. Here is the sum over all of them, and
-its pullback. For images in two dimensions `bilinear.py` and `nearest.py` do the same in fewer
-passes.
+One axis at a time: normalised coordinate to pixels, the padding rule, the pixels that are read, and
+their weights. Then the sum over the taps of all axes, and its pullback. For images in two
+dimensions `bilinear.py` and `nearest.py` do the same in fewer passes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stn_np.backend import Array, SampleBackward, array_module, gather, scatter_add
-from stn_np.sampling.kernel import Kernel
-from stn_np.sampling.kernels import NEAREST
-from stn_np.sampling.taps import AxisTaps, Taps
+from stn_np.sampling.blocks import channel_blocks, channel_index, crop, pad, point_blocks
+from stn_np.sampling.coordinates import FAR, to_pixels
+from stn_np.sampling.kernels import LINEAR, NEAREST, Kernel, weigh
+from stn_np.sampling.rules import Rules
 
 
 def separable(
-    U: Array,
-    grid: Array,
-    kernels: tuple[Kernel, ...],
-    *,
-    padding_mode: str,
-    padding_value: float,
-    align_corners: bool,
-    needs_dU: bool,
-    needs_dgrid: bool,
+    U: Array, grid: Array, N: int, rules: Rules, *, needs_dU: bool, needs_ds: bool
 ) -> tuple[Array, SampleBackward]:
-    """Sample checked arguments with one kernel an axis, (x, y[, z]); see `stn_np.grid_sample`."""
+    """Sample checked arguments; see `stn_np.grid_sample`. dgrid comes back for N grids."""
     xp = array_module(U=U, grid=grid)
-    taps = Taps(xp, U.shape, grid, kernels, padding_mode, align_corners)
-    N, C, n, out_size = taps.N, U.shape[1], grid.shape[-1], grid.shape[1:-1]
-    extended = extend(xp, U, padding_value)
-    flat = extended.reshape(-1)
+    C, n, out_size = U.shape[1], grid.shape[-1], grid.shape[1:-1]
+    padded = pad(U, 0, 1, float(rules.padding_value))  # the lines of the pixels outside
+    flat, plane = padded.reshape(-1), prod(padded.shape[2:])
+    first = xp.arange(N)[:, None] * (C * plane if U.shape[0] == N else 0)  # 0: all share one image
     V = xp.empty((N, C, prod(out_size)), U.dtype)
+    blocks = list(locate(xp, U.shape[2:], grid, N, rules))
 
-    for block in taps.blocks:
-        axes = taps.axes(block)
-        for channels, first, index in taps.channels(block):
-            V[block.images, channels, block.columns] = read(flat[first:], axes, index)[0]
+    for block in blocks:
+        taps = block.taps(needs_slopes=False)
+        for channels in channel_blocks(C, block.n_points):
+            here, index = channel_index(first[block.images], channels, plane)
+            V[block.images, channels, block.columns] = read(flat[here:], taps, index)[0]
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         dV = dV.reshape(V.shape)
         dflat = xp.zeros_like(flat) if needs_dU else None
         ds = xp.zeros((n, N, V.shape[2]), flat.dtype)
-        needs_slopes = needs_dgrid and any(k != NEAREST for k in kernels)  # eq. (4) has none
-        for block in taps.blocks:
-            axes = taps.axes(block, needs_slopes=needs_slopes)
-            for channels, first, index in taps.channels(block):
+        needs_slopes = needs_ds and any(k != NEAREST for k in rules.kernels(n))
+        for block in blocks:
+            taps = block.taps(needs_slopes=needs_slopes)
+            for channels in channel_blocks(C, block.n_points):
+                here, index = channel_index(first[block.images], channels, plane)
                 dv = dV[block.images, channels, block.columns].astype(flat.dtype, copy=False)
                 if dflat is not None:
-                    spread(dflat[first:], axes, index, dv)
+                    spread(dflat[here:], taps, index, dv)
                 if needs_slopes:
-                    _, *slopes = read(flat[first:], axes, index)
-                    for k in range(n):  # the slopes come as (z,) y, x
-                        ds[k, block.images, block.columns] += (dv * slopes[n - 1 - k]).sum(axis=1)
+                    _, *dV_ds = read(flat[here:], taps, index)  # along (z,) y, x
+                    for k in range(n):
+                        ds[k, block.images, block.columns] += (dv * dV_ds[n - 1 - k]).sum(axis=1)
             for k in range(n if needs_slopes else 0):
-                ds[k, block.images, block.columns] *= block.x_slope[k]
-        dU = dgrid = None
-        if dflat is not None:
-            dU = crop(dflat.reshape(extended.shape)).astype(U.dtype)
-        if needs_dgrid:
-            dgrid = xp.moveaxis(ds.reshape(n, N, *out_size), 0, -1)
-            if grid.shape[0] == 1 and N != 1:
-                dgrid = dgrid.sum(axis=0, keepdims=True)
-            dgrid = dgrid.astype(grid.dtype, copy=False)
-        return dU, dgrid
+                ds[k, block.images, block.columns] *= block.axes[k].dx_dg
+        dU = None if dflat is None else crop(dflat.reshape(padded.shape), 0, 1).astype(U.dtype)
+        return dU, xp.moveaxis(ds.reshape(n, N, *out_size), 0, -1) if needs_ds else None
 
     return V.reshape(N, C, *out_size), backward
 
 
-def read(flat: Array, axes: list[AxisTaps], index: Array) -> list[Array]:
+# --------------------------------------------------------------------- eq. (3), and its transpose
+
+
+class Taps(NamedTuple):
+    """The pixels that points read along one axis: lists with an array for each tap."""
+
+    offsets: list[Array]  # where it is, in the flat image
+    weights: list[Array]  # k(x - m)
+    slopes: list[Array]  # k'(x - m); empty if not asked for
+
+
+def read(flat: Array, axes: list[Taps], index: Array) -> list[Array]:
     """Eq. (3), the sum over the taps of all axes; with slopes, eq. (7) for each axis as well.
 
     Returns [V], or [V, (dV/dz,) dV/dy, dV/dx] where the axes have slopes: for each tap of the first
@@ -97,7 +98,7 @@ def read(flat: Array, axes: list[AxisTaps], index: Array) -> list[Array]:
     return sums
 
 
-def spread(dflat: Array, axes: list[AxisTaps], index: Array, dv: Array) -> None:
+def spread(dflat: Array, axes: list[Taps], index: Array, dv: Array) -> None:
     """Eq. (6), the transpose of `read`: each pixel gets the product of its weights times dV."""
     if not axes:
         scatter_add(dflat, index.reshape(-1), dv.astype(dflat.dtype, copy=False).reshape(-1))
@@ -107,17 +108,81 @@ def spread(dflat: Array, axes: list[AxisTaps], index: Array, dv: Array) -> None:
         spread(dflat, rest, index + offset[:, None], dv * weight[:, None])
 
 
-def extend(xp: Any, U: Array, value: float) -> Array:
-    """U (N, C, ..., H, W) with one more line along every axis, that of the pixels outside."""
-    N, C, *size = U.shape
-    dtype = np.promote_types(U.dtype, np.float32)
-    extended = xp.full((N, C, *(s + 1 for s in size)), value, dtype)
-    crop(extended)[...] = U
-    return extended  # type: ignore[no-any-return]
+# ---------------------------------------------------------------- where points are, axis by axis
 
 
-def crop(extended: Array) -> Array:
-    """The image without those lines, as a view."""
-    inside: Any = (..., *(slice(0, s - 1) for s in extended.shape[2:]))
-    image: Array = extended[inside]
-    return image
+class Located(NamedTuple):
+    """A block of points along one axis of the image."""
+
+    x: Array  # pixel coordinates; one row where all images share a grid
+    dx_dg: Array  # by the grid's coordinate
+    kernel: Kernel
+    size: int
+    stride: int
+    rules: Rules
+
+    def taps(self, needs_slopes: bool) -> Taps:
+        """Which pixels the points read along this axis, and how they weigh."""
+        first, weights, slopes = weigh(self.kernel, self.x, needs_slopes=needs_slopes)
+        return Taps(self._offsets(first), weights, slopes)
+
+    def _offsets(self, first: Array) -> list[Array]:
+        """Where the pixels first, first + 1, ... of the continued image are in memory.
+
+        They are looked up in a small table. The pixel outside is number `size`.
+        """
+        xp, size, n = array_module(first=first), self.size, self.kernel.n_taps
+        padding, align_corners = self.rules.padding, self.rules.align_corners
+        if padding.period:
+            period = padding.period(size, align_corners)
+            start = first - xp.floor(first / period) * period  # first % period, 10 times faster
+            pixels = np.arange(period + n)
+        else:  # further out, nothing changes any more
+            start = xp.clip(first, -n, size) + n
+            pixels = np.arange(-n, size + n)
+        table = xp.asarray(padding.pixel_at(pixels, size, align_corners) * self.stride)
+        start = start.astype(np.intp)
+        return [gather(table[j:], start) for j in range(n)]
+
+
+class Block(NamedTuple):
+    """Some source points: rows are images, columns are points of the grid."""
+
+    images: slice
+    columns: slice
+    axes: list[Located]  # x, y (, z)
+
+    @property
+    def n_points(self) -> int:
+        """In all images together."""
+        images, columns = self.images, self.columns
+        return int((images.stop - images.start) * (columns.stop - columns.start))
+
+    def taps(self, *, needs_slopes: bool) -> list[Taps]:
+        """Along (z,) y and x: the axis that is slowest in memory first."""
+        return [axis.taps(needs_slopes) for axis in self.axes][::-1]
+
+
+def locate(xp: Any, size: tuple[int, ...], grid: Array, N: int, rules: Rules) -> Iterator[Block]:
+    """Where the points lie in images with one more line along every axis, a block at a time."""
+    N_grid, points, n = grid.shape[0], prod(grid.shape[1:-1]), grid.shape[-1]
+    g = [grid[..., k].reshape(N_grid, points) for k in range(n)]
+    sizes, kernels = size[::-1], rules.kernels(n)  # (x, y[, z])
+    strides = [prod(s + 1 for s in sizes[:k]) for k in range(n)]
+    for images, columns in point_blocks(N, points):
+        here = images if N_grid == N else slice(0, 1), columns
+        axes = [
+            locate_axis(xp, g[k][here], sizes[k], strides[k], kernels[k], rules) for k in range(n)
+        ]
+        yield Block(images, columns, axes)
+
+
+def locate_axis(xp: Any, g: Array, size: int, stride: int, kernel: Kernel, rules: Rules) -> Located:
+    """Normalised coordinate g to the pixel coordinate x at which the kernel is put, and dx/dg."""
+    x, scale = to_pixels(xp, g, size, align_corners=rules.align_corners)
+    move = rules.padding.move
+    if move and kernel in (LINEAR, NEAREST):
+        dx_dg = scale * move(xp, x, size, rules.align_corners)
+    else:
+        dx_dg = ((x > -FAR) & (x < size - 1 + FAR)) * x.dtype.type(scale)
+    return Located(x, dx_dg, kernel, size, stride, rules)

@@ -285,11 +285,11 @@ def test_keys_beyond_32_bits(gpu: ModuleType) -> None:
     """A cubic kernel in three dimensions has 64 keys for each value of V."""
     U = gpu.zeros((33, 2**19, 1, 1, 1), np.float16)
     grid = gpu.zeros((1, 1, 1, 2, 3), np.float32)
-    rules = {"mode": "bicubic", "padding_mode": "zeros", "align_corners": True}
-    sampling = gpu_sampling.Sampling(U, gpu_source.from_grid(U.shape, grid, rules), 0.0)
+    source = gpu_source.from_grid(U.shape[2:], grid, 33)
+    sampling = gpu_sampling.Sampling(U, source, gpu_sampling.Settings("CUBIC", "ZEROS"))
     dV = gpu.zeros((33, 2**19, 1, 1, 2), np.float16)
     dV[-1, -1, 0, 0, 0], dV[-1, -1, 0, 0, 1] = 1, 2
-    dU = to_numpy(sampling.backward_image(dV, "deterministic"))
+    dU = to_numpy(sampling.backward_image(dV))
     assert dU[-1, -1] == 3 and np.count_nonzero(dU) == 1
 
 

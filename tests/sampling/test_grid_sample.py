@@ -227,18 +227,21 @@ def test_float16_images_are_read_at_float32_coordinates(xp: Any) -> None:
         (500, 1, 2000, 2050),  # just below
     ],
 )
-def test_indexes_of_images_too_large_to_allocate(xp: Any, U_shape: tuple[int, ...]) -> None:
+def test_indexes_of_images_too_large_to_allocate(U_shape: tuple[int, ...]) -> None:
     """Only where they would be read is computed: at the last pixel of the first and last image."""
-    from stn_np.sampling.bilinear import FRAME, in_channels, locate
+    from stn_np.sampling.bilinear import PAD, from_grid, locate
+    from stn_np.sampling.blocks import channel_index
+    from stn_np.sampling.rules import Rules
 
     N, C, H, W = U_shape
-    W_f, plane = W + 2 * FRAME, (H + 2 * FRAME) * (W + 2 * FRAME)
-    grid = xp.asarray(np.tile(grid_at([W - 1.0], [H - 1.0], H, W, True), (N, 1, 1, 1)))
-    (points,) = locate(xp, U_shape, grid, N, "zeros", True)
-    last = (H - 1 + FRAME) * W_f + W - 1 + FRAME
+    W_p, plane = W + 2 * PAD, (H + 2 * PAD) * (W + 2 * PAD)
+    grid = np.tile(grid_at([W - 1.0], [H - 1.0], H, W, True), (N, 1, 1, 1))
+    U = np.broadcast_to(np.float32(0), U_shape)
+    (points,) = locate(U_shape, from_grid(U, grid, N, Rules()), N)
+    last = (H - 1 + PAD) * W_p + W - 1 + PAD
     assert points.corner.dtype == np.int64
     assert_equal(points.corner[:: N - 1, 0], [last, (N - 1) * C * plane + last])
-    start, index = in_channels(xp, points.corner, slice(C - 1, C), plane)
+    start, index = channel_index(points.corner, slice(C - 1, C), plane)
     assert index.dtype == np.int64
     assert_equal(
         start + index[:: N - 1, 0, 0], [(C - 1) * plane + last, (N * C - 1) * plane + last]

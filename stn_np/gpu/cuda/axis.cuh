@@ -1,6 +1,6 @@
 // Where a point lies on one axis, which pixels it reads there, and how they weigh.
 //
-// The specification is coordinates.py, continuation.py and kernels.py: same names, same arithmetic.
+// The specification is coordinates.py, padding.py and kernels.py: same names, same arithmetic.
 #include "launcher.cuh"
 
 // The kernels k of eq. (3); their values are the numbers of pixels that they read.
@@ -13,14 +13,9 @@ constexpr int64 OUTSIDE = -1;
 // Points further outside than this many pixels all count as one point there, without gradient.
 constexpr int64 FAR = 100000;
 
-// Whether the coordinate itself is clipped or mirrored, before the kernel looks at pixels.
-__device__ constexpr bool follows_coordinate(Mode mode, Padding padding) {
-    return mode != CUBIC && (padding == BORDER || padding == REFLECTION);
-}
-
 // ------------------------------------------------------------------ coordinates.py
 
-template <typename X> __device__ X units_to_pixels(int64 size, bool align_corners) {
+template <typename X> __device__ X pixels_per_unit(int64 size, bool align_corners) {
     return X(align_corners ? size - 1 : size) / 2;
 }
 
@@ -33,45 +28,12 @@ template <typename X> __device__ X from_centre(X x, int64 size) {
     return x - (M - centre);
 }
 
-// Clip to so many pixels left and right of the outermost ones. fmax turns NaN into the bound.
-template <typename X> __device__ X keep_within(X x, int64 size, int64 reach) {
-    return fmin(fmax(x, X(-reach)), X(size - 1 + reach));
+// Clip FAR pixels left and right of the outermost ones. fmax turns NaN into the bound.
+template <typename X> __device__ X keep_within(X x, int64 size) {
+    return fmin(fmax(x, X(-FAR)), X(size - 1 + FAR));
 }
 
-// Mirror x at both ends as often as needed; returns the slope.
-template <typename X> __device__ X reflect(X& x, int64 size, bool align_corners) {
-    const X low = align_corners ? X(0) : X(-0.5);
-    const X span = X(align_corners ? size - 1 : size);
-    if (span == 0) {  // a single pixel between two mirrors
-        x = 0;
-        return 0;
-    }
-    if (x <= X(-FAR) || x >= X(size - 1 + FAR)) x = low;  // counts as outside, on the left
-    x -= low;
-    X slope = x < 0 ? X(-1) : X(1);
-    x = fabs(x);
-    const X turns = floor(x / span);
-    x -= turns * span;
-    if (turns - 2 * floor(turns / 2) == 1) {
-        x = span - x;
-        slope = -slope;
-    }
-    x += low;
-    return slope;
-}
-
-// Move x onto the image, by border or reflection; returns the slope of this: 0 on and beyond the
-// border.
-template <Padding PADDING, typename X>
-__device__ X move_inside(X& x, int64 size, bool align_corners) {
-    X slope = PADDING == REFLECTION ? reflect(x, size, align_corners) : X(1);
-    const X last = X(size - 1);
-    if (!(x > 0 && x < last)) slope = 0;
-    x = fmin(fmax(x, X(0)), last);
-    return slope;
-}
-
-// ------------------------------------------------------------------ continuation.py
+// ------------------------------------------------------------------ padding.py
 
 __device__ __forceinline__ int64 modulo(int64 m, int64 period) {
     if (m >= 0 && m < period) return m;  // nearly always, and a division takes long
@@ -79,19 +41,73 @@ __device__ __forceinline__ int64 modulo(int64 m, int64 period) {
     return m < 0 ? m + period : m;
 }
 
-// The pixel of the image that stands at m in the continued image, or OUTSIDE.
-template <Mode MODE, Padding PADDING>
-__device__ int64 pixel_at(int64 m, int64 size, bool align_corners) {
-    if (PADDING == ZEROS) return m >= 0 && m < size ? m : OUTSIDE;
-    if (PADDING == WRAP) return modulo(m, size);
-    if (PADDING == BORDER || follows_coordinate(MODE, PADDING)) {
-        return m < 0 ? 0 : m < size ? m : size - 1;
-    }
-    const int64 period = align_corners ? (size > 1 ? 2 * size - 2 : 1) : 2 * size;
-    m = modulo(m, period);
-    const int64 mirrored = align_corners ? period - m : period - 1 - m;
-    return m < mirrored ? m : mirrored;
+__device__ __forceinline__ int64 clipped(int64 m, int64 size) {
+    return m < 0 ? 0 : m < size ? m : size - 1;
 }
+
+// The table: an entry a mode, in the order of padding.py.
+//
+//   MOVES     whether nearest and linear kernels have their coordinate moved onto the image
+//   move      does this, and returns its sign: 1, -1 where mirrored, 0 on and beyond the border
+//   pixel_at  the pixel of the image that stands at m in the continued image, or OUTSIDE
+template <Padding PADDING> struct Rule;
+
+template <> struct Rule<ZEROS> {
+    static constexpr bool MOVES = false;
+
+    static __device__ int64 pixel_at(int64 m, int64 size, bool) {
+        return m >= 0 && m < size ? m : OUTSIDE;
+    }
+};
+
+template <> struct Rule<BORDER> {
+    static constexpr bool MOVES = true;
+
+    template <typename X> static __device__ X move(X& x, int64 size, bool) {
+        const X last = X(size - 1), sign = x > 0 && x < last ? X(1) : X(0);
+        x = fmin(fmax(x, X(0)), last);
+        return sign;
+    }
+    static __device__ int64 pixel_at(int64 m, int64 size, bool) { return clipped(m, size); }
+};
+
+template <> struct Rule<REFLECTION> {
+    static constexpr bool MOVES = true;
+
+    // At both ends as often as needed; then as border, for half a pixel may lie outside.
+    template <typename X> static __device__ X move(X& x, int64 size, bool align_corners) {
+        const X low = align_corners ? X(0) : X(-0.5);
+        const X span = X(align_corners ? size - 1 : size);
+        if (span == 0) {  // a single pixel between two mirrors
+            x = 0;
+            return 0;
+        }
+        if (x <= X(-FAR) || x >= X(size - 1 + FAR)) x = low;  // counts as outside, on the left
+        x -= low;
+        X sign = x < 0 ? X(-1) : X(1);
+        x = fabs(x);
+        const X turns = floor(x / span);
+        x -= turns * span;
+        if (turns - 2 * floor(turns / 2) == 1) {
+            x = span - x;
+            sign = -sign;
+        }
+        x += low;
+        return Rule<BORDER>::move(x, size, align_corners) == 0 ? X(0) : sign;
+    }
+    static __device__ int64 pixel_at(int64 m, int64 size, bool align_corners) {
+        const int64 period = align_corners ? (size > 1 ? 2 * size - 2 : 1) : 2 * size;
+        m = modulo(m, period);
+        const int64 mirrored = align_corners ? period - m : period - 1 - m;
+        return m < mirrored ? m : mirrored;
+    }
+};
+
+template <> struct Rule<WRAP> {
+    static constexpr bool MOVES = false;
+
+    static __device__ int64 pixel_at(int64 m, int64 size, bool) { return modulo(m, size); }
+};
 
 // ------------------------------------------------------------------ kernels.py
 
@@ -123,7 +139,7 @@ template <typename X> struct Tap {
 
 template <typename X, Mode MODE> struct Taps {
     Tap<X> tap[MODE];
-    X x_slope;  // d(place where it is read)/d(pixel coordinate)
+    X sign;  // d(place where it is read)/d(pixel coordinate): 1, -1 or 0
 
     // Number j, also where the compiler does not know j: registers have no index.
     __device__ __forceinline__ Tap<X> operator[](int j) const {
@@ -139,18 +155,19 @@ template <typename X, Mode MODE> struct Taps {
 // From a pixel coordinate, not yet clipped, to what is read there.
 template <Mode MODE, Padding PADDING, bool ALIGN_CORNERS, typename X>
 __device__ Taps<X, MODE> weigh(X x, int64 size, int64 stride) {
+    constexpr bool MOVES = MODE != CUBIC && Rule<PADDING>::MOVES;
     Taps<X, MODE> taps;
-    if (follows_coordinate(MODE, PADDING)) {
-        x = keep_within(x, size, PADDING == BORDER ? 1 : FAR);
-        taps.x_slope = move_inside<PADDING>(x, size, ALIGN_CORNERS);
+    x = keep_within(x, size);
+    if constexpr (MOVES) {
+        taps.sign = Rule<PADDING>::move(x, size, ALIGN_CORNERS);
     } else {
-        x = keep_within(x, size, FAR);
-        taps.x_slope = x > X(-FAR) && x < X(size - 1 + FAR) ? X(1) : X(0);
+        taps.sign = x > X(-FAR) && x < X(size - 1 + FAR) ? X(1) : X(0);
     }
     const X first = floor(x - X(0.5) * MODE) + 1;  // the radius is half the number of pixels
 #pragma unroll
     for (int j = 0; j < MODE; ++j) {
-        const int64 m = pixel_at<MODE, PADDING>(int64(first) + j, size, ALIGN_CORNERS);
+        int64 m = int64(first) + j;
+        m = MOVES ? clipped(m, size) : Rule<PADDING>::pixel_at(m, size, ALIGN_CORNERS);
         const X d = x - first - j;
         taps.tap[j] = {m == OUTSIDE ? OUTSIDE : m * stride, k<MODE>(d), k_slope<MODE>(d)};
     }

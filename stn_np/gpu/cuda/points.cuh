@@ -44,61 +44,74 @@ template <typename X, int DIM, Mode MODE> struct Point {
     Taps<X, MODE> axis[DIM];
 };
 
-template <Mode MODE, Padding PADDING, bool ALIGN_CORNERS, int DIM, typename X>
-__device__ Point<X, DIM, MODE> locate(const X (&x)[DIM], const Size<DIM>& size) {
-    Point<X, DIM, MODE> point;
-    int64 stride = 1;
+// ------------------------------------------------------------------ where points come from
+
+// A source gives the coordinates of point p of image n, in pixels from the middle of the image. It
+// is made of a pointer and three numbers, which the launch hands on as they are.
+
+// A grid, which may lie in memory in any order of its axes.
+template <typename X_, int DIM_> struct Grid {
+    using X = X_;
+    static constexpr int DIM = DIM_;
+
+    const X* grid;
+    int64 step_n, step_p, step_axis;
+
+    __device__ void operator()(
+        int64 n, int64 p, const Size<DIM>& size, bool align_corners, X (&x)[DIM]
+    ) const {
 #pragma unroll
-    for (int axis = 0; axis < DIM; ++axis) {
-        point.axis[axis] =
-            weigh<MODE, PADDING, ALIGN_CORNERS>(x[axis], size.pixels[axis], stride);
-        stride *= size.pixels[axis];
-    }
-    return point;
-}
-
-// Point p of grid n, in pixels. The grid may lie in memory in any order of its axes.
-template <Mode MODE, Padding PADDING, bool ALIGN_CORNERS, int DIM, typename X>
-__device__ Point<X, DIM, MODE> from_grid(
-    const X* grid, int64 n, int64 p, int64 step_n, int64 step_p, int64 step_axis,
-    const Size<DIM>& size
-) {
-    X x[DIM];
-#pragma unroll
-    for (int axis = 0; axis < DIM; ++axis) {
-        const int64 pixels = size.pixels[axis];
-        const X g = grid[n * step_n + p * step_p + axis * step_axis];
-        x[axis] = from_centre(g * units_to_pixels<X>(pixels, ALIGN_CORNERS), pixels);
-    }
-    return locate<MODE, PADDING, ALIGN_CORNERS>(x, size);
-}
-
-// Target pixel p, in pixels from the middle of the output.
-template <typename X> struct Target {
-    X x, y;
-
-    __device__ Target(int64 p, int64 H_out, int64 W_out) {
-        const int64 row = quotient(p, W_out);
-        x = X(p - row * W_out) - X(W_out - 1) / 2;
-        y = X(row) - X(H_out - 1) / 2;
+        for (int axis = 0; axis < DIM; ++axis) {
+            const X g = grid[n * step_n + p * step_p + axis * step_axis];
+            x[axis] = g * pixels_per_unit<X>(size.pixels[axis], align_corners);
+        }
     }
 };
 
-// The same point through an affine map, eq. (1), without a grid. A (2, 3) counts in pixels from
-// the middles of both images.
-template <Padding PADDING, bool ALIGN_CORNERS, typename X>
-__device__ Point<X, 2, LINEAR> from_affine(
-    const X* A, const Target<X>& target, const Size<2>& size
-) {
-    X x[2];
-#pragma unroll
-    for (int axis = 0; axis < 2; ++axis) {
-        const X* row = A + 3 * axis;
-        x[axis] = from_centre(
-            row[0] * target.x + row[1] * target.y + row[2], size.pixels[axis]
-        );
+// Affine maps, eq. (1), without a grid: (2, 3) matrices that count in pixels from the middles of
+// both images.
+template <typename X_> struct AffineMap {
+    using X = X_;
+    static constexpr int DIM = 2;
+
+    const X* matrix;
+    int64 step_n, H_out, W_out;
+
+    // Target pixel p, in pixels from the middle of the output.
+    struct Target {
+        X x, y;
+    };
+    __device__ Target target(int64 p) const {
+        const int64 row = quotient(p, W_out);
+        return {X(p - row * W_out) - X(W_out - 1) / 2, X(row) - X(H_out - 1) / 2};
     }
-    return locate<LINEAR, PADDING, ALIGN_CORNERS>(x, size);
+    __device__ void operator()(int64 n, int64 p, const Size<2>&, bool, X (&x)[2]) const {
+        const Target t = target(p);
+#pragma unroll
+        for (int axis = 0; axis < 2; ++axis) {
+            const X* row = matrix + n * step_n + 3 * axis;
+            x[axis] = row[0] * t.x + row[1] * t.y + row[2];
+        }
+    }
+};
+
+template <Mode MODE, Padding PADDING, bool ALIGN_CORNERS, typename Source>
+__device__ Point<typename Source::X, Source::DIM, MODE> locate(
+    const Source& source, int64 n, int64 p, const Size<Source::DIM>& size
+) {
+    typename Source::X x[Source::DIM];
+    source(n, p, size, ALIGN_CORNERS, x);
+    Point<typename Source::X, Source::DIM, MODE> point;
+    int64 stride = 1;
+#pragma unroll
+    for (int axis = 0; axis < Source::DIM; ++axis) {
+        const int64 pixels = size.pixels[axis];
+        point.axis[axis] = weigh<MODE, PADDING, ALIGN_CORNERS>(
+            from_centre(x[axis], pixels), pixels, stride
+        );
+        stride *= pixels;
+    }
+    return point;
 }
 
 // ------------------------------------------------------------------ eq. (3)
@@ -135,17 +148,17 @@ __device__ __forceinline__ A read(
 
 // ------------------------------------------------------------------ eq. (7)
 
-template <typename A, int N> struct Slopes {
+template <typename A, int N> struct Derivatives {
     A value;
     A along[N + 1];  // along x, y, ...; one more, for there are no arrays of length 0
 };
 
 // V and dV/dx, dV/dy, ...: along an axis by k', along the others by k.
 template <int AXIS, typename T, typename A, typename X, int DIM, Mode MODE>
-__device__ __forceinline__ Slopes<A, AXIS + 1> read_slopes(
+__device__ __forceinline__ Derivatives<A, AXIS + 1> read_derivatives(
     const T* U, const Point<X, DIM, MODE>& point, int64 offset, A outside
 ) {
-    Slopes<A, AXIS + 1> sum = {};
+    Derivatives<A, AXIS + 1> sum = {};
     if constexpr (AXIS < 0) {
         sum.value = pixel(U, offset, outside);
     } else {
@@ -153,7 +166,7 @@ __device__ __forceinline__ Slopes<A, AXIS + 1> read_slopes(
         for (int j = 0; j < MODE; ++j) {
             const Tap<X> tap = point.axis[AXIS][j];
             const auto inner =
-                read_slopes<AXIS - 1>(U, point, step(offset, tap.offset), outside);
+                read_derivatives<AXIS - 1>(U, point, step(offset, tap.offset), outside);
             sum.value += A(tap.weight) * inner.value;
             sum.along[AXIS] += A(tap.slope) * inner.value;
             for (int other = 0; other < AXIS; ++other) {
@@ -162,6 +175,21 @@ __device__ __forceinline__ Slopes<A, AXIS + 1> read_slopes(
         }
     }
     return sum;
+}
+
+// What comes back to a point: dL/dx, dL/dy, ... in pixels, summed over the channels in their order.
+template <typename T, typename A, typename X, int DIM, Mode MODE>
+__device__ __forceinline__ void back_to_point(
+    const T* image, const T* upstream, const Point<X, DIM, MODE>& point, int64 C, int64 plane,
+    int64 P, A outside, A (&dx)[DIM]
+) {
+#pragma unroll CHANNELS_AT_ONCE<MODE, DIM>
+    for (int64 c = 0; c < C; ++c) {
+        const auto dV = read_derivatives<DIM - 1>(image + c * plane, point, 0, outside);
+        const A dv = A(upstream[c * P]);
+        for (int axis = 0; axis < DIM; ++axis) dx[axis] += dv * dV.along[axis];
+    }
+    for (int axis = 0; axis < DIM; ++axis) dx[axis] *= A(point.axis[axis].sign);
 }
 
 // ------------------------------------------------------------------ eq. (6)

@@ -23,79 +23,38 @@ __device__ __forceinline__ int64 add_one(int64* x) {
     return int64(atomicAdd(reinterpret_cast<unsigned long long*>(x), 1ull));
 }
 
-template <typename X, int DIM, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
+template <typename Source, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
 __global__ void count(
-    int64 items, const X* __restrict__ grid, int64* __restrict__ counts, int64 D, int64 H, int64 W,
-    int64 P, int64 row_step, int64 step_n, int64 step_p, int64 step_axis
+    int64 items, const typename Source::X* __restrict__ points, int64* __restrict__ counts,
+    int64 D, int64 H, int64 W, int64 P, int64 row_step, int64 step_n, int64 second, int64 third
 ) {
-    const Size<DIM> size(D, H, W);
+    using X = typename Source::X;
+    const Source source{points, step_n, second, third};
+    const Size<Source::DIM> size(D, H, W);
     FOR_EACH_ITEM(i, items) {
         const int64 n = quotient(i, P), p = i - n * P;
-        const auto point = from_grid<MODE, PADDING, ALIGN_CORNERS, DIM>(
-            grid, n, p, step_n, step_p, step_axis, size
-        );
-        spread<DIM - 1>(point, 0, X(1), 0, [&](int64 offset, X, int) {
+        const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, n, p, size);
+        spread<Source::DIM - 1>(point, 0, X(1), 0, [&](int64 offset, X, int) {
             add_one(counts + n * row_step + offset);
         });
     }
 }
 
-template <typename A, typename X, int DIM, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
+template <typename A, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
 __global__ void fill(
-    int64 items, const X* __restrict__ grid, int64* __restrict__ ends, int64* __restrict__ keys,
-    A* __restrict__ weights, int64 C, int64 D, int64 H, int64 W, int64 P, int64 row_step,
-    int64 step_n, int64 step_p, int64 step_axis
+    int64 items, const typename Source::X* __restrict__ points, int64* __restrict__ ends,
+    int64* __restrict__ keys, A* __restrict__ weights, int64 C, int64 D, int64 H, int64 W, int64 P,
+    int64 row_step, int64 step_n, int64 second, int64 third
 ) {
-    constexpr int TAPS = power(MODE, DIM);
-    const Size<DIM> size(D, H, W);
+    constexpr int TAPS = power(MODE, Source::DIM);
+    const Source source{points, step_n, second, third};
+    const Size<Source::DIM> size(D, H, W);
     FOR_EACH_ITEM(i, items) {
         const int64 n = quotient(i, P), p = i - n * P;
-        const auto point = from_grid<MODE, PADDING, ALIGN_CORNERS, DIM>(
-            grid, n, p, step_n, step_p, step_axis, size
-        );
-        spread<DIM - 1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
+        const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, n, p, size);
+        spread<Source::DIM - 1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
             const int64 slot = add_one(ends + n * row_step + offset);
             keys[slot] = (n * C * P + p) * TAPS + tap;
-            weights[slot] = weight;
-        });
-    }
-}
-
-// The same two for an affine map; see affine.cu.
-template <typename X, Padding PADDING, bool ALIGN_CORNERS>
-__global__ void affine_count(
-    int64 items, const X* __restrict__ matrix, int64* __restrict__ counts, int64 H, int64 W,
-    int64 H_out, int64 W_out, int64 row_step, int64 matrix_step
-) {
-    const Size<2> size(1, H, W);
-    const int64 P = H_out * W_out;
-    FOR_EACH_ITEM(i, items) {
-        const int64 n = quotient(i, P);
-        const Target<X> target(i - n * P, H_out, W_out);
-        const auto point =
-            from_affine<PADDING, ALIGN_CORNERS>(matrix + n * matrix_step, target, size);
-        spread<1>(point, 0, X(1), 0, [&](int64 offset, X, int) {
-            add_one(counts + n * row_step + offset);
-        });
-    }
-}
-
-template <typename A, typename X, Padding PADDING, bool ALIGN_CORNERS>
-__global__ void affine_fill(
-    int64 items, const X* __restrict__ matrix, int64* __restrict__ ends, int64* __restrict__ keys,
-    A* __restrict__ weights, int64 C, int64 H, int64 W, int64 H_out, int64 W_out, int64 row_step,
-    int64 matrix_step
-) {
-    const Size<2> size(1, H, W);
-    const int64 P = H_out * W_out;
-    FOR_EACH_ITEM(i, items) {
-        const int64 n = quotient(i, P), p = i - n * P;
-        const auto point = from_affine<PADDING, ALIGN_CORNERS>(
-            matrix + n * matrix_step, Target<X>(p, H_out, W_out), size
-        );
-        spread<1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
-            const int64 slot = add_one(ends + n * row_step + offset);
-            keys[slot] = (n * C * P + p) * 4 + tap;
             weights[slot] = weight;
         });
     }
