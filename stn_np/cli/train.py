@@ -188,7 +188,7 @@ def _announce(trainer: Trainer, data: Dataset, folder: RunFolder, note: str) -> 
 def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> int:
     """Train to the end; whatever stops it, say how to go on."""
     from stn_np.training import session
-    from stn_np.training.divergence import DivergedError
+    from stn_np.training.loop import DivergedError
     from stn_np.training.progress import Progress
     from stn_np.training.results import finish
 

@@ -10,16 +10,14 @@ import numpy as np
 
 from stn_np.backend import Array
 from stn_np.gpu.devices import to_device
-from stn_np.layers import cross_entropy
-from stn_np.training import divergence
 from stn_np.training.batches import Batches
 from stn_np.training.config import TrainConfig
 from stn_np.training.evaluate import Evaluation, evaluate
 from stn_np.training.frames import Frames, choose
-from stn_np.training.graph import GpuStep
-from stn_np.training.optimizer_base import gradient_norm, localisation_factor
+from stn_np.training.optimizer_base import localisation_factor
 from stn_np.training.optimizers import build_optimizer
 from stn_np.training.schedule import learning_rate
+from stn_np.training.step import NotFiniteError, TrainingStep, quiet
 
 if TYPE_CHECKING:
     from stn_np.data import Dataset
@@ -40,9 +38,8 @@ METRICS = (
 LOOK_EVERY = 50
 
 
-def quiet() -> np.errstate:
-    """A context without NumPy's warnings: overflow is looked for, and reported in words."""
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+class DivergedError(Exception):
+    """A loss, a gradient or, where it is looked at, a weight stopped being a finite number."""
 
 
 class Trainer:
@@ -110,7 +107,7 @@ class Trainer:
         self.optimizer = build_optimizer(
             config.optimizer, self.model, localisation_factor(config.loc_lr_factor)
         )
-        self._gpu = None if device == "cpu" else GpuStep(self.model, self.optimizer)
+        self._make_step = TrainingStep(self.model, self.optimizer)
         self.step = self._looked = 0
         self.sums: Array = np.zeros(3)
         self.rows: list[list[float]] = []
@@ -141,6 +138,15 @@ class Trainer:
         """Whether the last step made was the last of its epoch."""
         return self.step % self.batches.per_epoch == 0
 
+    def _epoch(self, step: int) -> int:
+        """The epoch, counted from 1, of a step, counted from 0."""
+        return step // self.batches.per_epoch + 1
+
+    @property
+    def _advice(self) -> str:
+        """What to try after a divergence."""
+        return f"Try a new run with a smaller rate: --lr {self.config.lr / 3:.1g}"
+
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         return learning_rate(self.config.schedule, step, self.total_steps, self.config.lr)
@@ -155,27 +161,20 @@ class Trainer:
             then; a GPU is asked later, see `look`.
         """
         images, labels = self.batches[self.step]
-        if self._gpu is not None:
-            self._gpu(images, labels, self.lr(self.step))
-            self._tested = None
-            self.step += 1
-            if self.step - self._looked == LOOK_EVERY:
-                self.look()
-            return
-        self.model.zero_grad()
-        with quiet():
-            logits, backward = self.model(images, needs_dx=False)
-            loss, backward_loss = cross_entropy(logits, labels)
-            backward(backward_loss())
-            norm = gradient_norm(self.model)
-        if not math.isfinite(loss + norm):
-            raise divergence.before_update(self, float(loss), float(norm))
-        with quiet():
-            self.optimizer.step(self.lr(self.step))
+        try:
+            self._make_step(images, labels, self.lr(self.step))
+        except NotFiniteError as e:
+            lr = self.lr(self.step)
+            raise DivergedError(
+                f"step {self.step + 1} (epoch {self._epoch(self.step)}): {e} at learning rate "
+                f"{lr:.3g}; this step was not made. {self._advice}"
+            ) from None
         self._tested = None
-        wrong = (logits.argmax(axis=1) != labels).sum()
-        self.sums += np.array([loss, wrong, norm], dtype=np.float64)
         self.step += 1
+        if self.device == "cpu":
+            self.sums[:], self._looked = self._make_step.sums, self.step
+        elif self.step - self._looked == LOOK_EVERY:
+            self.look()
 
     def look(self) -> None:
         """Ask a GPU what it has summed up, and whether all is well; on the CPU it is known.
@@ -186,11 +185,16 @@ class Trainer:
             If a loss, gradient or weight since the last look is not finite. The model is spoilt
             then, and must not be saved.
         """
-        if self._gpu is None or self._looked == self.step:
+        if self.device == "cpu" or self._looked == self.step:
             return
-        self.sums, sound = self._gpu.look()
+        self.sums, sound = self._make_step.look()
         if not sound:
-            raise divergence.between_looks(self, self._looked)
+            rates = sorted((self.lr(self._looked), self.lr(self.step - 1)))
+            raise DivergedError(
+                f"one of the steps {self._looked + 1} to {self.step} (epoch "
+                f"{self._epoch(self._looked)}): a loss, gradient or weight is no finite number, at "
+                f"learning rates from {rates[0]:.3g} to {rates[1]:.3g}. {self._advice}"
+            )
         self._looked = self.step
 
     def go_to(self, step: int, sums: Array, rows: list[list[float]]) -> None:
@@ -209,8 +213,7 @@ class Trainer:
         """Let the sums go on from these."""
         self.sums[:] = sums
         self._looked = self.step
-        if self._gpu is not None:
-            self._gpu.put(sums)
+        self._make_step.put(sums)
 
     @property
     def measured(self) -> int:
@@ -218,7 +221,7 @@ class Trainer:
         if not self.step:
             return 0
         begun = (self.step - 1) // self.batches.per_epoch * self.batches.per_epoch
-        return (self.step if self._gpu is None else self._looked) - begun
+        return self._looked - begun
 
     def running(self) -> tuple[float, float]:
         """Mean loss, and error in %, of the steps `measured`; there must be some."""
@@ -254,7 +257,10 @@ class Trainer:
         epoch = self.step // self.batches.per_epoch
         tested = self.evaluate()
         if not math.isfinite(tested.loss):
-            raise divergence.in_test(self, tested.loss)
+            raise DivergedError(
+                f"step {self.step} (epoch {self._epoch(self.step - 1)}): the weights that it made "
+                f"give the test images loss {tested.loss:g}. {self._advice}"
+            )
         norm = self.sums[2] / self.batches.per_epoch
         lr = self.lr(self.step - 1)
         row = [epoch, self.step, lr, loss, error, tested.loss, tested.error, norm]

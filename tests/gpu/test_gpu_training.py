@@ -23,13 +23,11 @@ from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
 from stn_np.models import build
 from stn_np.module import Module
-from stn_np.training import checkpoint, graph, loop, session
+from stn_np.training import checkpoint, loop, session
 from stn_np.training.config import TrainConfig, defaults_for
-from stn_np.training.divergence import DivergedError
 from stn_np.training.evaluate import evaluate
 from stn_np.training.folder import RunFolder, open_run
-from stn_np.training.graph import GpuStep
-from stn_np.training.loop import Trainer
+from stn_np.training.loop import DivergedError, Trainer
 from stn_np.training.optimizer_base import gradient_norm, localisation_factor
 from stn_np.training.optimizers import OPTIMIZERS, Optimizer, build_optimizer
 from stn_np.training.progress import Progress
@@ -37,6 +35,7 @@ from stn_np.training.results import finish
 from stn_np.training.schedule import learning_rate
 from stn_np.training.session import StoppedError
 from stn_np.training.state import restore, state_of
+from stn_np.training.step import TrainingStep
 
 STEPS = 50
 
@@ -80,10 +79,12 @@ def gpu_curve(
     *,
     graph: bool = True,
     name: str = "adamw",
+    loss: Any = cross_entropy,
 ) -> tuple[np.ndarray, Optimizer]:
     """The sums after each step, made where `Trainer` makes them."""
     optimizer = build_optimizer(name, model.to("gpu"), localisation_factor(2.0))
-    step, batch = GpuStep(model, optimizer, graph=graph), batches(distortion, dtype, "gpu")
+    step = TrainingStep(model, optimizer, loss, graph=graph)
+    batch = batches(distortion, dtype, "gpu")
     sums = []
     for k in range(steps):
         step(*batch(k), rate(k))
@@ -152,7 +153,7 @@ def test_a_graph_gives_the_bits_of_single_launches(
 @pytest.mark.parametrize("as_graph", [True, False])
 def test_no_step_waits_for_the_gpu(cupy: Any, as_graph: bool) -> None:
     model = network("st-cnn", "R", np.float32, filters=2).to("gpu")
-    step = GpuStep(model, build_optimizer("adamw", model), graph=as_graph)
+    step = TrainingStep(model, build_optimizer("adamw", model), graph=as_graph)
     batch = batches("R", np.float32, "gpu")
     step(*batch(0), 0.1)  # to capture is to wait
     cupy.synchronisations.clear()
@@ -163,10 +164,10 @@ def test_no_step_waits_for_the_gpu(cupy: Any, as_graph: bool) -> None:
 
 def test_all_steps_after_the_first_are_replays(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
-    step = GpuStep(model, build_optimizer("adamw", model))
+    step = TrainingStep(model, build_optimizer("adamw", model))
     batch = batches("R", np.float32, "gpu")
     step(*batch(0), 0.1)
-    monkeypatch.setattr(GpuStep, "_work", None)
+    monkeypatch.setattr(TrainingStep, "_work", None)
     for k in range(1, 3):
         step(*batch(k), 0.1)
     assert np.isfinite(step.look()[0]).all()
@@ -174,7 +175,7 @@ def test_all_steps_after_the_first_are_replays(cupy: Any, monkeypatch: pytest.Mo
 
 def test_other_shapes_are_no_replay(cupy: Any) -> None:
     model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
-    step = GpuStep(model, build_optimizer("adamw", model))
+    step = TrainingStep(model, build_optimizer("adamw", model))
     images, labels = batches("R", np.float32, "gpu")(0)
     with pytest.raises(ValueError, match="labels: expected shape"):
         step(images, labels[:1], 0.1)  # a first step that fails says nothing of the next
@@ -183,11 +184,11 @@ def test_other_shapes_are_no_replay(cupy: Any) -> None:
     as_first = r"expected shape \(8{}\) and {}, as in the first step, got"
     image, label = as_first.format(", 1, 28, 28", "float32"), as_first.format(",", "int64")
     for wrong, error, match in (
-        ((images[:7], labels[:7]), ValueError, rf"images: {image} \(7, 1, 28, 28\) and float32"),
-        ((images.astype(np.float64), labels), ValueError, f"images: {image}.* float64"),
-        ((images, labels[:1]), ValueError, rf"labels: {label} \(1,\) and int64"),
-        ((images, labels + 0.5), ValueError, f"labels: {label}.* float64"),
-        ((images, to_numpy(labels)), TypeError, "the first labels in CuPy, labels in NumPy"),
+        ((images[:7], labels[:7]), ValueError, rf"inputs: {image} \(7, 1, 28, 28\) and float32"),
+        ((images.astype(np.float64), labels), ValueError, f"inputs: {image}.* float64"),
+        ((images, labels[:1]), ValueError, rf"targets: {label} \(1,\) and int64"),
+        ((images, labels + 0.5), ValueError, f"targets: {label}.* float64"),
+        ((images, to_numpy(labels)), TypeError, "the first targets in CuPy, targets in NumPy"),
     ):
         with pytest.raises(error, match=match):
             step(*wrong, 0.1)
@@ -197,20 +198,15 @@ def test_other_shapes_are_no_replay(cupy: Any) -> None:
     step(images, labels, 0.1)
 
 
-def test_a_step_that_cannot_be_captured_is_made_all_the_same(
-    cupy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = graph.cross_entropy
-
+def test_a_step_that_cannot_be_captured_is_made_all_the_same(cupy: Any) -> None:
     def looking(logits: Any, labels: Any) -> tuple:
         float(logits.sum())
-        return real(logits, labels)
+        return cross_entropy(logits, labels)
 
     plain, model = (network("st-fcn", "R", np.float32, filters=32) for _ in range(2))
     expected, _ = gpu_curve(plain, "R", np.float32, 4)
-    monkeypatch.setattr(graph, "cross_entropy", looking)
     with pytest.warns(RuntimeWarning, match="no CUDA graph.*StreamCaptureUnsupported"):
-        found, _ = gpu_curve(model, "R", np.float32, 4)
+        found, _ = gpu_curve(model, "R", np.float32, 4, loss=looking)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -361,7 +357,7 @@ def test_an_optimiser_made_before_its_model_moved_to_the_gpu(
             optimizer.step(0.1)
         else:
             images, labels = cupy.zeros((2, 1, 28, 28), np.float32), cupy.asarray([0, 1])
-            GpuStep(model, optimizer, graph=as_graph)(images, labels, 0.1)
+            TrainingStep(model, optimizer, graph=as_graph)(images, labels, 0.1)
     for key, x in numpy_weights(model).items():
         np.testing.assert_array_equal(x, before[key])
 
@@ -578,17 +574,13 @@ def test_divergence_leaves_the_last_checkpoint_sound(cupy: Any, tmp_path: Path) 
     assert all(np.isfinite(x).all() for name, x in newest.arrays.items() if "weights/" in name)
 
 
-def test_an_infinite_loss_with_finite_weights_is_seen(
-    cupy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = graph.cross_entropy
-
+def test_an_infinite_loss_with_finite_weights_is_seen(cupy: Any) -> None:
     def infinite(logits: Any, labels: Any) -> tuple:
-        loss, backward = real(logits, labels)
+        loss, backward = cross_entropy(logits, labels)
         return loss + np.float32(np.inf), backward
 
-    monkeypatch.setattr(graph, "cross_entropy", infinite)
     t = trainer()
+    t._make_step._loss = infinite
     t.train_step()
     with pytest.raises(
         DivergedError, match=r"steps 1 to 1 \(epoch 1\): a loss, gradient or weight"

@@ -13,9 +13,8 @@ from test_resuming import begin, sit
 
 from stn_np.training import checkpoint
 from stn_np.training.checkpoint import CheckpointError
-from stn_np.training.divergence import DivergedError
 from stn_np.training.folder import RunFolder, open_run
-from stn_np.training.loop import Trainer
+from stn_np.training.loop import DivergedError, Trainer
 from stn_np.training.session import StoppedError
 
 
