@@ -10,27 +10,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, OptionalBackward, array_module, to_numpy
+from stn_np.backend import Array, array_module, to_numpy
 from stn_np.checks import format_shape
 from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
-from stn_np.module import Module
-from stn_np.training.optimizer_base import Coefficients, Optimizer
-
-#: (outputs, targets) to the mean loss of the batch and its pullback, which takes dloss = 1.
-Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Callable[..., Array]]]
-
-#: (outputs, targets) to named figures of each sample, (N,).
-Score: TypeAlias = Callable[[Array, Array], Mapping[str, Array]]
-
-
-def classification_error(outputs: Array, targets: Array) -> dict[str, Array]:
-    """Which samples are classified wrongly: ``{"error": (N,) of bool}``."""
-    return {"error": outputs.argmax(axis=1) != targets}
+from stn_np.module import Module, Training, apply
+from stn_np.training.evaluate import Loss, Score, classification_error
+from stn_np.training.optimizers import Coefficients, Optimizer
 
 
 def quiet() -> np.errstate:
@@ -145,7 +135,8 @@ class TrainingStep:
             Gives what the optimiser's update needs, once it is certain that there will be one.
         """
         self._optimizer.zero_grad()
-        outputs, backward = self._forward(inputs, step)
+        mode = Training(self._seed, step)
+        outputs, backward = apply(self._model, inputs, needs_dx=False, mode=mode)
         loss, loss_backward = self._loss(outputs, targets)
         backward(loss_backward())
         norm = self._optimizer.gradient_norm()
@@ -156,10 +147,6 @@ class TrainingStep:
         for i, measured in enumerate((loss, *figures, norm)):
             xp.add(self.sums[i, ...], measured, out=self.sums[i, ...])
         self._optimizer.update(numbers())
-
-    def _forward(self, inputs: Array, step: Any) -> tuple[Array, OptionalBackward]:
-        """The one forward pass that trains: here a model learns which step of training it is."""
-        return self._model(inputs, needs_dx=False)
 
     def _capture(self, inputs: _Inputs) -> None:
         """Make this step, and keep it for the others."""

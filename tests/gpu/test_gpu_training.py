@@ -17,24 +17,28 @@ import pytest
 from stn_np.backend import to_numpy
 from stn_np.cli import main
 from stn_np.data import Dataset, distort, distorted_size, load_digits
+from stn_np.experiments import open_run
+from stn_np.experiments.distorted_digits import DistortedDigits, DistortedDigitsSettings
 from stn_np.gpu import graph as cuda_graph
 from stn_np.gpu.devices import to_device
 from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
 from stn_np.models import build
 from stn_np.module import Module
-from stn_np.training import checkpoint, loop, session
-from stn_np.training.config import TrainConfig, defaults_for
+from stn_np.training import checkpoint, loop, run
+from stn_np.training.checkpoint import restore, state_of
 from stn_np.training.evaluate import evaluate
-from stn_np.training.folder import RunFolder, open_run
+from stn_np.training.folder import RunFolder
 from stn_np.training.loop import DivergedError, Trainer
-from stn_np.training.optimizer_base import gradient_norm, localisation_factor
-from stn_np.training.optimizers import OPTIMIZERS, Optimizer, build_optimizer
+from stn_np.training.optimizers import (
+    OPTIMIZERS,
+    Optimizer,
+    build_optimizer,
+    localisation_factor,
+)
 from stn_np.training.progress import Progress
-from stn_np.training.results import finish
+from stn_np.training.run import StoppedError
 from stn_np.training.schedule import learning_rate
-from stn_np.training.session import StoppedError
-from stn_np.training.state import restore, state_of
 from stn_np.training.step import TrainingStep
 
 STEPS = 50
@@ -104,7 +108,7 @@ def cpu_curve(model: Module, distortion: str, dtype: type, steps: int) -> np.nda
         loss, backward_loss = cross_entropy(logits, labels)
         backward(backward_loss())
         wrong = (logits.argmax(axis=1) != labels).sum()
-        measured.append([float(loss), float(wrong), float(gradient_norm(model))])
+        measured.append([float(loss), float(wrong), float(optimizer.gradient_norm())])
         optimizer.step(rate(k))
     return np.cumsum(measured, axis=0)
 
@@ -396,23 +400,23 @@ def small_data() -> tuple[Dataset, Dataset]:
     )
 
 
-def config(**settings: Any) -> TrainConfig:
+def config(**settings: Any) -> DistortedDigitsSettings:
     small = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}
-    settings = {**defaults_for("digits"), **small, **settings}
-    return TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings)
+    settings = {**DistortedDigitsSettings.defaults("digits"), **small, **settings}
+    return DistortedDigitsSettings(data="digits", **settings)
 
 
 def trainer(device: str = "gpu", **settings: Any) -> Trainer:
-    return Trainer(config(**settings), *small_data(), device)
+    return Trainer(DistortedDigits(config(**settings), device, small_data()))
 
 
 def test_batches_show_the_same_images_on_both(cupy: Any) -> None:
     here, there = (trainer(device, distortion="RTS", model="fcn") for device in ("cpu", "gpu"))
     for step in (0, 7):
-        (x, y), (x2, y2) = here.batches[step], there.batches[step]
+        (x, y), (x2, y2) = here.task.batch(step), there.task.batch(step)
         np.testing.assert_allclose(x2.get(), x, atol=1e-6)
         np.testing.assert_array_equal(y2.get(), y)
-    np.testing.assert_array_equal(there.test.images.get(), here.test.images)
+    np.testing.assert_array_equal(there.data.inputs.get(), here.data.inputs)
 
 
 def test_an_epoch_reads_back_at_its_end_only(cupy: Any) -> None:
@@ -463,16 +467,16 @@ def test_metrics_as_on_the_cpu(cupy: Any) -> None:
         t.end_epoch()
     np.testing.assert_allclose(there.rows, here.rows, rtol=1e-4)
     found, expected = there.evaluate(), here.evaluate()
-    assert type(found.predictions) is type(found.labels) is np.ndarray
-    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert type(found.outputs) is type(found.targets) is np.ndarray
+    np.testing.assert_array_equal(found.targets, expected.targets)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
 
 
 def test_evaluation_waits_once_at_its_end(cupy: Any) -> None:
     t = trainer()
     cupy.synchronisations.clear()
-    evaluate(t.model, t.test.images, t.test.labels, block=3)
-    assert len(cupy.synchronisations) == 3  # loss, predictions, labels: not once a block
+    evaluate(t.model, t.data.inputs, t.data.targets, block=3)
+    assert len(cupy.synchronisations) == 3  # sums, outputs, labels: not once a block
 
 
 @pytest.mark.parametrize(("begin", "end"), [("cpu", "gpu"), ("gpu", "cpu")])
@@ -515,17 +519,17 @@ class StopAt(Progress):
 
 def begin(path: Path, **settings: Any) -> RunFolder:
     folder = RunFolder(path)
-    folder.create(config(**settings))
+    folder.create("distorted-digits", config(**settings))
     return folder
 
 
 def sit(folder: RunFolder, device: str, stop: int | None = None) -> None:
     """One sitting on a device: from where the run is to its end, or to a signal."""
-    train, test = small_data()
-    t = Trainer(open_run(folder.path)[1], train, test, device)
-    session.go_on(t, folder)
-    session.train(t, folder, StopAt(t, stop))
-    finish(t, folder, train)
+    _, kind, settings = open_run(folder.path)
+    t = Trainer(kind(settings, device, small_data()))
+    run.go_on(t, folder)
+    run.train(t, folder, StopAt(t, stop))
+    run.finish(t, folder)
 
 
 def outcome(folder: RunFolder) -> dict[str, bytes]:
