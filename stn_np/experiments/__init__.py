@@ -15,6 +15,7 @@ from stn_np.training.folder import RunFolder, find_run, read_settings
 #: Every experiment: its name on the command line, the file below this folder, and its class.
 EXPERIMENTS: dict[str, tuple[str, str]] = {
     "distorted-digits": ("distorted_digits", "DistortedDigits"),
+    "addition": ("addition", "Addition"),
 }
 
 #: What ``stn-np train`` trains by itself, and what runs of version 0.1 are.
