@@ -20,7 +20,7 @@ from stn_np.gpu.devices import to_device
 from stn_np.layers import cross_entropy
 from stn_np.module import Module
 from stn_np.training.batches import BatchOrder
-from stn_np.training.evaluate import Evaluation, Tested, classification_error
+from stn_np.training.evaluate import Evaluation, Measured, classification_error
 from stn_np.training.settings import TrainingSettings, setting
 from stn_np.training.task import Data
 
@@ -230,7 +230,7 @@ class Classification(Experiment):
             "transform": settings.transform if "st-" in settings.model else None,
         }
 
-    def results(self, model: Module, tested: Tested) -> dict[str, Any]:
+    def results(self, model: Module, tested: Measured) -> dict[str, Any]:
         """What is taken for what, the paper's figure, and figures of the experiment's own."""
         found = Evaluation(tested.loss, tested.targets, self.answers(tested.outputs))
         confusion = found.confusion(len(self.class_names))

@@ -34,7 +34,7 @@ def unit_of(figure: Array) -> float:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Measured:
     """What a model does with a set of examples; arrays are NumPy's.
 
     Attributes
@@ -60,7 +60,7 @@ def measure(
     loss: Loss = cross_entropy,
     score: Score = classification_error,
     block: int = BLOCK,
-) -> Tested:
+) -> Measured:
     """Loss, figures and outputs of a model.
 
     Parameters
@@ -98,7 +98,7 @@ def measure(
     figures = {
         name: units[name] * total / len(inputs) for name, total in zip(units, rest, strict=True)
     }
-    return Tested(
+    return Measured(
         total_loss / len(inputs), figures, to_numpy(xp.concatenate(outputs)), to_numpy(targets)
     )
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from stn_np.backend import Array, to_numpy
-from stn_np.training.evaluate import Tested, measure, unit_of
+from stn_np.training.evaluate import Measured, measure, unit_of
 from stn_np.training.frames import Frames
 from stn_np.training.optimizers import build_optimizer, localisation_factor
 from stn_np.training.schedule import learning_rate
@@ -79,7 +79,7 @@ class Trainer:
         self.sums: Array = np.zeros(2 + len(self.units))
         self.rows: list[list[float]] = []
         self.frames = self._first_frames()
-        self._tested: Tested | None = None
+        self._tested: Measured | None = None
 
     def _named_figures(self) -> dict[str, float]:
         """The score's figures and their units, from one example."""
@@ -212,7 +212,7 @@ class Trainer:
         units = zip(self.units.values(), sums, strict=True)
         return loss / done, *(unit * total / (done * self.batch_size) for unit, total in units)
 
-    def evaluate(self) -> Tested:
+    def evaluate(self) -> Measured:
         """What the model does now with the test set; worked out once a step at most."""
         if self._tested is None:
             task, data = self.task, self.data

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from stn_np.backend import Array
 from stn_np.module import Module
 from stn_np.training.batches import BatchOrder
-from stn_np.training.evaluate import Tested
+from stn_np.training.evaluate import Measured
 from stn_np.training.settings import TrainingSettings
 from stn_np.transformer import SpatialTransformer
 
@@ -91,7 +91,7 @@ class Task(Protocol):
         """What is trained on what, for the file of results."""
         ...
 
-    def results(self, model: Module, tested: Tested) -> dict[str, Any]:
+    def results(self, model: Module, tested: Measured) -> dict[str, Any]:
         """All that is to be said of the trained model besides loss and score."""
         ...
 
