@@ -16,8 +16,8 @@ from training_step import LR, MOMENTUM, TorchSTCNN
 from stn_np import models
 from stn_np.data import load_digits
 from stn_np.layers import cross_entropy
-from stn_np.training.graph import GpuStep
 from stn_np.training.optimizers import SGD
+from stn_np.training.step import TrainingStep
 
 #: Steps after which both sides must have had the same losses, and how nearly: with TF32 a product
 #: has 10 bits behind the point.
@@ -82,7 +82,7 @@ def _ours(
 ) -> tuple[Callable[[], object], Callable[[], float]]:
     """Our step, and the sum of its first losses."""
     model = _network(filters).to("gpu")
-    step = GpuStep(model, SGD(model, momentum=MOMENTUM), graph=graph)
+    step = TrainingStep(model, SGD(model, momentum=MOMENTUM), graph=graph)
     images, classes = machine.xp.asarray(x), machine.xp.asarray(labels)
 
     def call() -> None:
@@ -181,7 +181,7 @@ def _cpu_losses(model: models.Model, batches: Batches) -> np.ndarray:
 
 def _gpu_losses(machine: Machine, model: models.Model, batches: Batches, graph: bool) -> np.ndarray:
     """The same by CuPy."""
-    step = GpuStep(model, SGD(model, momentum=MOMENTUM), graph=graph)
+    step = TrainingStep(model, SGD(model, momentum=MOMENTUM), graph=graph)
     sums = [0.0]
     for images, labels in batches:
         step(machine.xp.asarray(images), machine.xp.asarray(labels), CURVE_LR)

@@ -11,24 +11,23 @@ import textwrap
 from typing import Any
 
 from stn_np.cli.report import aligned, evaluation, table
-from stn_np.cli.train import load_run_data
+from stn_np.cli.train import elsewhere
+from stn_np.experiments import open_run
 from stn_np.gpu.devices import choose_device, describe_gpu
-from stn_np.training.folder import check_writable, open_run
+from stn_np.training.folder import check_writable
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Test error and confusion matrix of a run's newest model. Writes nothing."""
     from stn_np.training import checkpoint
     from stn_np.training.loop import Trainer
-    from stn_np.training.results import outcome
-    from stn_np.training.state import restore
+    from stn_np.training.run import outcome
 
-    folder, config = open_run(options.run)
+    folder, kind, settings = open_run(options.run)
     device, device_note = choose_device(options.device)
     newest = checkpoint.load_newest(folder.checkpoints)
-    train_set, test_set = load_run_data(config, options.data_dir)
-    trainer = Trainer(config, train_set, test_set, device)
-    restore(trainer, newest.arrays)
+    trainer = Trainer(kind(elsewhere(settings, options.data_dir), device))
+    checkpoint.restore(trainer, newest.arrays)
     if device_note:
         print(device_note + "\n")
     for note in newest.notes:
@@ -37,7 +36,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if not trainer.finished:
         steps += ": training is not finished"
     title = [("run folder", str(folder.path)), ("checkpoint", f"{newest.path.name}, {steps}")]
-    print(evaluation(outcome(trainer, train_set), title))
+    print(evaluation(kind, outcome(trainer), title))
     return 0
 
 
@@ -45,7 +44,7 @@ def plot(options: argparse.Namespace) -> int:
     """Draw the pictures of a run again."""
     from stn_np import plots
 
-    folder, _ = open_run(options.run)
+    folder, _, _ = open_run(options.run)
     for path in plots.draw_run(folder.path):
         print(path)
     return 0

@@ -6,46 +6,22 @@ import argparse
 import difflib
 import textwrap
 from collections.abc import Iterable
+from dataclasses import Field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from stn_np.experiments import DEFAULT, EXPERIMENTS, Experiment, by_name
 from stn_np.gpu.devices import CHOICES
-from stn_np.training.config import COMMON_DEFAULTS, DEFAULTS
+from stn_np.training.settings import TrainingSettings
 
 #: The commands with one line of help each.
 COMMANDS = {
-    "train": "train a model on distorted digits and show what it learned",
+    "train": "train a model, on distorted digits or NAME, and show what it learned",
     "eval": "test error and confusion matrix of a run",
     "plot": "draw the pictures of a run again",
     "gallery": "draw what every transformation, sampling kernel and padding does",
     "gradcheck": "every explicit backward against finite differences",
     "info": "versions, BLAS, GPU, which data is on this machine",
-}
-
-#: Options of `train` that are settings of the run, in the order of the help: (type, metavar, help).
-SETTINGS: dict[str, tuple[type, str, str]] = {
-    "distortion": (
-        str,
-        "none|R|RTS|P|E|TC",
-        "R turns by up to 90 degrees; RTS turns, scales and moves; P shows in perspective; E "
-        "bends; TC moves and adds pieces of other digits",
-    ),
-    "model": (str, "fcn|cnn|st-fcn|st-cnn", "the network; st- is with a spatial transformer"),
-    "transform": (
-        str,
-        "NAME",
-        "what the spatial transformer may do: translation, attention, similarity, affine, "
-        "projective, tps, piecewise-affine, flow, linear-basis; or, predicting angles and the "
-        "logarithms of scales, attention-log, similarity-log, affine-natural",
-    ),
-    "filters": (int, "N", "filters in st-cnn; the other models get as many parameters"),
-    "epochs": (int, "N", "times through the training set"),
-    "batch_size": (int, "N", "images in a step"),
-    "optimizer": (str, "sgd|adam|adamw", "how the weights are changed"),
-    "lr": (float, "RATE", "learning rate (with one-cycle: the highest)"),
-    "loc_lr_factor": (float, "FACTOR", "times the learning rate for the localisation net"),
-    "schedule": (str, "constant|step|one-cycle", "the learning rate's course; step: the paper's"),
-    "seed": (int, "N", "the same seed gives the same bits on the same machine"),
 }
 
 
@@ -102,23 +78,37 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     SystemExit
         After ``--help``, or with code 2 after a message about what is wrong.
     """
-    parser, parsers = _build()
+    name = arguments[1] if arguments[:1] == ["train"] and len(arguments) > 1 else ""
+    parser, parsers = _build(by_name(name) if name in EXPERIMENTS else by_name(DEFAULT))
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in COMMANDS:
         parser.error(f"unknown command {first!r}{_nearest(first, COMMANDS)}")
     options, extra = parser.parse_known_args(arguments)
     if extra:
         parsers[options.command].unknown(extra[0])
+    if options.command == "train":
+        _check_experiment(options.experiment, name, parsers["train"])
     return options
+
+
+def _check_experiment(named: str | None, first: str, parser: Parser) -> None:
+    """An experiment is known, and named before the options, which depend on it."""
+    if named is not None and named not in EXPERIMENTS:
+        known = ", ".join(EXPERIMENTS)
+        parser.error(
+            f"unknown experiment {named!r}{_nearest(named, EXPERIMENTS)}; expected one of {known}"
+        )
+    if named is not None and named != first:
+        parser.error(f"the experiment comes first: stn-np train {named} ...")
 
 
 def build_parser() -> Parser:
     """Build the parser of the whole command line, which the documentation is made from."""
-    return _build()[0]
+    return _build(by_name(DEFAULT))[0]
 
 
-def _build() -> tuple[Parser, dict[str, Parser]]:
-    """The parser, and those of its commands."""
+def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of its commands; `train` has the options of one experiment."""
     parser = Parser(
         prog="stn-np",
         description="Spatial Transformer Networks (Jaderberg et al., 2015) from scratch in NumPy.",
@@ -128,7 +118,7 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         name: commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         for name, text in COMMANDS.items()
     }
-    _add_train(parsers["train"])
+    _add_train(parsers["train"], experiment)
     for name in ("eval", "plot"):
         parsers[name].add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
     _add_data_dir(parsers["eval"], "where the run found it")
@@ -144,32 +134,37 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
     return parser, parsers
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    """The options of `train`."""
+def _add_train(parser: Parser, experiment: type[Experiment]) -> None:
+    """The options of `train`: those of an experiment, and those of every run."""
     parser.epilog = (
         "Ctrl-C stops after the step under way and says how to go on. The same settings give the "
         "same bits, stopped in between or not."
     )
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--data",
-        metavar="auto|mnist|digits|FOLDER",
-        help="MNIST; 1,797 digits that come with this package; a folder of images with one "
-        "sub-folder a class; or auto: MNIST where it can be had, else digits (default: auto)",
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="EXPERIMENT",
+        help=f"what to train, before all options, which depend on it: {', '.join(EXPERIMENTS)} "
+        f"(default: {DEFAULT}); the options below are those of {experiment.name}",
     )
-    _add_data_dir(data, "$STN_NP_DATA, the user's cache, else downloaded")
-    settings = parser.add_argument_group("settings")
-    for name, (kind, metavar, text) in SETTINGS.items():
-        group = data if name == "distortion" else settings
-        help_text = f"{text} (default: {_default_text(name)})"
-        group.add_argument(option_name(name), type=kind, metavar=metavar, help=help_text)
+    common = {item.name for item in TrainingSettings.options()}
+    options = sorted(experiment.Settings.options(), key=lambda item: item.name in common)
+    groups = {name: parser.add_argument_group(name) for name in _groups(options)}
+    for item in options:
+        rule = item.metadata
+        groups[rule["group"]].add_argument(
+            option_name(item.name),
+            type=str if item.default is None else type(item.default),
+            metavar=rule["metavar"],
+            help=f"{rule['help']} (default: {experiment.Settings.default_text(item.name)})",
+        )
     run = parser.add_argument_group("run")
     run.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="new folder for this run (default: a numbered one below runs/, named after data, "
-        "distortion, model and transform)",
+        help="new folder for this run (default: a numbered one below runs/, named after the data "
+        "and what is trained)",
     )
     run.add_argument(
         "--resume",
@@ -202,9 +197,6 @@ def _add_device(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def _default_text(name: str) -> str:
-    """A setting's default, for both data sets where they differ."""
-    if name in COMMON_DEFAULTS:
-        return str(COMMON_DEFAULTS[name])
-    mnist, digits = DEFAULTS["mnist"][name], DEFAULTS["digits"][name]
-    return str(mnist) if mnist == digits else f"{mnist} for MNIST, {digits} for other data"
+def _groups(options: Iterable[Field[Any]]) -> list[str]:
+    """The headings of some settings, each once."""
+    return list(dict.fromkeys(item.metadata["group"] for item in options))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stn_np.training.paper import why_different
+from stn_np.experiments import Experiment
 
 #: Longest class name in a confusion matrix.
 NAME_WIDTH = 12
@@ -51,11 +51,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int
     )
 
 
-def training_summary(results: dict[str, Any], folder: Path) -> str:
+def training_summary(kind: type[Experiment], results: dict[str, Any], folder: Path) -> str:
     """The end of a training: what, how well, how long, where.
 
     Parameters
     ----------
+    kind
+        The experiment's class.
     results
         The content of results.json.
     folder
@@ -66,39 +68,19 @@ def training_summary(results: dict[str, Any], folder: Path) -> str:
     duration = f"{machine['seconds']:,.1f} s"
     if rate is not None:
         duration += f", {rate:,.0f} images/s with the tests in between"
-    rows = [*_what(results), *_how_well(results), ("time", duration)]
+    rows = [*kind.summary(results), ("time", duration)]
     if peak is not None:
         rows.append(("peak memory", f"{peak:,.0f} MB"))
     rows.append(("run folder", str(folder)))
     return aligned(rows)
 
 
-def evaluation(results: dict[str, Any], title: Sequence[tuple[str, str]]) -> str:
-    """The report of `eval`: what, how well, and what is taken for what."""
-    rows = aligned([*title, *_what(results), *_how_well(results)])
-    return f"{rows}\n\n{_confusion(results)}"
-
-
-def _what(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Data and model."""
-    transform = results["transform"]
-    return [
-        ("data set", f"{results['data']}, {results['train_images']:,} training images"),
-        ("distortion", results["distortion"]),
-        ("model", results["model"]),
-        ("transform", transform or "none: this model has no transformer"),
-        ("parameters", f"{results['parameters']:,}"),
-    ]
-
-
-def _how_well(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Test error, and the paper's."""
-    wrong, count = results["test_wrong"], results["test_images"]
-    rows = [("test error", f"{results['test_error']:.2f} %  ({wrong:,} of {count:,} wrong)")]
-    if results["paper_error"] is None:
-        return [*rows, ("paper's error", "none: its table has MNIST only, and not every setting")]
-    why = textwrap.fill(why_different(results["steps"], results["optimizer"]), 64)
-    return [*rows, ("paper's error", f"{results['paper_error']:.1f} %\n{why}")]
+def evaluation(
+    kind: type[Experiment], results: dict[str, Any], title: Sequence[tuple[str, str]]
+) -> str:
+    """The report of `eval`: what, how well, and of classes what is taken for what."""
+    rows = aligned([*title, *kind.summary(results)])
+    return f"{rows}\n\n{_confusion(results)}" if "confusion" in results else rows
 
 
 def _confusion(results: dict[str, Any]) -> str:

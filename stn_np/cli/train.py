@@ -5,29 +5,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stn_np.cli.options import SETTINGS, option_name
+from stn_np.cli.options import option_name
 from stn_np.cli.report import aligned, draw_pictures, framed, training_summary
+from stn_np.experiments import DEFAULT, Experiment, by_name, open_run
 from stn_np.gpu.devices import DeviceError, choose_device, explain_gpu_error
-from stn_np.training.config import (
-    TrainConfig,
-    check_settings,
-    data_checksum,
-    defaults_for,
-)
-from stn_np.training.folder import (
-    RunFolder,
-    check_new_folder,
-    check_writable,
-    default_folder,
-    open_run,
-)
-from stn_np.training.records import read_json
+from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
+from stn_np.training.storage import read_json
 
 if TYPE_CHECKING:
-    from stn_np.data import Dataset
     from stn_np.training.loop import Trainer
 
 #: Where runs go that were given no folder.
@@ -47,19 +36,15 @@ def train(options: argparse.Namespace) -> int:
     int
         Exit code.
     """
-    given = {name: v for name in SETTINGS if (v := getattr(options, name)) is not None}
-    check_settings(given, label=option_name)
-    if "transform" in given and not given.get("model", "st-").startswith("st-"):
-        raise ValueError(
-            f"--transform: expected a model with a spatial transformer, got --model "
-            f"{given['model']}; st-{given['model']} has one"
-        )
-    return _resume(options, given) if options.resume else _new(options, given)
+    kind = by_name(options.experiment or DEFAULT)
+    names = [item.name for item in kind.Settings.options()]
+    given = {name: v for name in names if (v := getattr(options, name)) is not None}
+    kind.Settings.check_given(given, label=option_name)
+    return _resume(options, given) if options.resume else _new(options, kind, given)
 
 
-def _new(options: argparse.Namespace, given: dict[str, Any]) -> int:
+def _new(options: argparse.Namespace, kind: type[Experiment], given: dict[str, Any]) -> int:
     """A new run."""
-    from stn_np import data
     from stn_np.training.loop import Trainer
 
     device, note = choose_device(options.device)
@@ -67,30 +52,21 @@ def _new(options: argparse.Namespace, given: dict[str, Any]) -> int:
         check_new_folder(options.out)
     else:
         check_writable(RUNS)
-    wanted = "auto" if options.data is None else options.data
-    train_set, test_set = data.load(wanted, options.data_dir)
-    if wanted == "auto":
-        wanted = train_set.name
-    elif wanted not in data.NAMES:
-        wanted = str(Path(wanted).resolve())
-    config = TrainConfig(
-        data=wanted,
-        data_checksum=data_checksum(train_set, test_set),
-        data_dir=str(options.data_dir.resolve()) if options.data_dir else None,
-        **{**defaults_for(wanted), **given},
-    )
-    trainer = Trainer(config, train_set, test_set, device)
-    folder = _create_folder(options.out, config)
-    _announce(trainer, train_set, folder, note)
-    return _train(trainer, folder, train_set, options.device)
+    if given.get("data_dir"):
+        given["data_dir"] = str(Path(given["data_dir"]).resolve())
+    experiment = kind.create(given, device)
+    trainer = Trainer(experiment)
+    folder = _create_folder(options.out, experiment)
+    _announce(trainer, experiment, folder, note)
+    return _train(trainer, kind, folder, options.device)
 
 
-def _create_folder(out: Path | None, config: TrainConfig) -> RunFolder:
+def _create_folder(out: Path | None, experiment: Experiment) -> RunFolder:
     """The folder of a new run; of two that begin at once each gets its own."""
     while True:
-        folder = RunFolder(out or default_folder(config, RUNS))
+        folder = RunFolder(out or free_folder(RUNS, experiment.stem()))
         try:
-            folder.create(config)
+            folder.create(experiment.name, experiment.settings)
             return folder
         except FileExistsError:
             if out:
@@ -100,97 +76,85 @@ def _create_folder(out: Path | None, config: TrainConfig) -> RunFolder:
 def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
     """A stopped run, from where it was."""
     from stn_np.training.loop import Trainer
-    from stn_np.training.session import go_on
+    from stn_np.training.run import go_on
 
-    folder, config = open_run(options.resume)
-    _refuse_contradictions(options, given, config)
+    folder, kind, settings = open_run(options.resume)
+    _refuse_contradictions(options, given, kind, settings)
     device, note = choose_device(options.device)
     if folder.results.is_file():
         print(f"{folder.path} is finished; there is nothing to resume.\n")
-        print(training_summary(read_json(folder.results), folder.path))
+        print(training_summary(kind, read_json(folder.results), folder.path))
         return 0
-    train_set, test_set = load_run_data(config, options.data_dir)
-    trainer = Trainer(config, train_set, test_set, device)
+    experiment = kind(elsewhere(settings, given.get("data_dir")), device)
+    trainer = Trainer(experiment)
     notes = go_on(trainer, folder)
-    _announce(trainer, train_set, folder, note)
+    _announce(trainer, experiment, folder, note)
     print("\n".join(notes) + "\n", flush=True)
-    return _train(trainer, folder, train_set, options.device)
+    return _train(trainer, kind, folder, options.device)
 
 
 def _refuse_contradictions(
-    options: argparse.Namespace, given: dict[str, Any], config: TrainConfig
+    options: argparse.Namespace, given: dict[str, Any], kind: type[Experiment], settings: Any
 ) -> None:
     """A resumed run keeps its settings: nothing else may be asked for."""
     if options.out is not None:
         raise ValueError(
             f"--out: a resumed run goes on in its own folder {options.resume}; leave --out away"
         )
-    if options.data not in (None, "auto"):
-        from stn_np import data
-
-        known = options.data in data.NAMES
-        given = {"data": options.data if known else str(Path(options.data).resolve()), **given}
+    if options.experiment not in (None, kind.name):
+        raise ValueError(
+            f"--resume: {options.resume} is a run of {kind.name}, not of {options.experiment}"
+        )
+    kept = settings.identity()
     for name, value in given.items():
-        if value != getattr(config, name):
+        if name not in kept and hasattr(settings, name):
+            continue  # where things are, not what they are
+        if name == "data":
+            from stn_np import data
+
+            if value == "auto":
+                continue
+            value = value if value in data.NAMES else str(Path(value).resolve())
+        if name not in kept:
+            raise ValueError(f"{option_name(name)}: {kind.name} has no such setting")
+        if value != kept[name]:
             raise ValueError(
-                f"{option_name(name)}: this run has {getattr(config, name)!r}, got {value!r}; "
+                f"{option_name(name)}: this run has {kept[name]!r}, got {value!r}; "
                 "a resumed run keeps its settings, so leave the option away or begin a new run"
             )
 
 
-def load_run_data(config: TrainConfig, data_dir: Path | None) -> tuple[Dataset, Dataset]:
-    """The data that a run was begun with.
-
-    Parameters
-    ----------
-    config
-        Of the run.
-    data_dir
-        Where to look instead of where the run found it.
-
-    Raises
-    ------
-    ValueError
-        If the data are others now.
-    """
-    from stn_np import data
-
-    train_set, test_set = data.load(config.data, data_dir or config.data_dir)
-    found = data_checksum(train_set, test_set)
-    if found != config.data_checksum:
-        raise ValueError(
-            f"data: the run was begun with data of checksum {config.data_checksum}, "
-            f"but {config.data} now has {found}: images were changed, added or removed"
-        )
-    return train_set, test_set
+def elsewhere(settings: Any, data_dir: str | Path | None) -> Any:
+    """The settings of a run whose data are in another folder now."""
+    if data_dir is None:
+        return settings
+    return replace(settings, data_dir=str(Path(data_dir).resolve()))
 
 
-def _announce(trainer: Trainer, data: Dataset, folder: RunFolder, note: str) -> None:
+def _announce(trainer: Trainer, experiment: Experiment, folder: RunFolder, note: str) -> None:
     """What is about to be trained, on what; `note` is about the device."""
     from stn_np import models
 
-    config = trainer.config
-    if data.note:
-        print(framed(data.note))
-    print(models.summary(trainer.model))
+    settings = trainer.settings
+    if trainer.data.note:
+        print(framed(trainer.data.note))
+    print(models.summary(trainer.model, trainer.data.inputs.shape[1:]))
     print(
-        f"\n{len(data.images):,} training and {len(trainer.test.images):,} test images, "
-        f"distortion {config.distortion}\n"
-        f"{config.epochs} epochs of {trainer.batches.per_epoch} steps of {trainer.batches.size} "
-        f"images, {config.optimizer}, {config.schedule}, learning rate {config.lr:g}\n"
-        f"on the {trainer.device.upper()}, run folder {folder.path}\n",
+        f"\n{experiment.headline()}\n"
+        f"{settings.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size} "
+        f"images, {settings.optimizer}, {settings.schedule}, learning rate {settings.lr:g}\n"
+        f"on the {experiment.device.upper()}, run folder {folder.path}\n",
         *([f"{note}\n"] if note else []),
         sep="\n",
         flush=True,
     )
 
 
-def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> int:
+def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: str) -> int:
     """Train to the end; whatever stops it, say how to go on."""
-    from stn_np.training import session
-    from stn_np.training.divergence import DivergedError
+    from stn_np.training import run
+    from stn_np.training.loop import DivergedError
     from stn_np.training.progress import Progress
-    from stn_np.training.results import finish
 
     resume = f"stn-np train --resume {shlex.quote(str(folder.path))}"
     # The run itself remembers no device.
@@ -198,10 +162,10 @@ def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> i
     progress = Progress(trainer)
     try:
         with folder.locked():
-            session.train(trainer, folder, progress)
+            run.train(trainer, folder, progress)
             progress.close()
-            results = finish(trainer, folder, data)
-    except session.StoppedError as e:
+            results = run.finish(trainer, folder)
+    except run.StoppedError as e:
         progress.close()
         print(f"\nstopped: {e}\nto go on:\n  {command}", flush=True)
         return 130
@@ -222,7 +186,7 @@ def _train(trainer: Trainer, folder: RunFolder, data: Dataset, device: str) -> i
         if (on_gpu := explain_gpu_error(e, resume)) is None:
             raise
         raise DeviceError(on_gpu) from e
-    print("\n" + training_summary(results, folder.path), flush=True)
+    print("\n" + training_summary(kind, results, folder.path), flush=True)
     pictures = draw_pictures(folder.path)  # after the summary: whatever happens here, it is seen
     if pictures:
         label = "pictures".ljust(len("paper's error"))  # in line with the rows of the summary

@@ -16,7 +16,7 @@ import numpy as np
 
 from stn_np.backend import Array, OptionalBackward
 from stn_np.checks import check_array, check_choice, check_size
-from stn_np.layers import AvgPool2d, Module, Sequential
+from stn_np.layers import AvgPool2d, Module, Sequential, Training
 from stn_np.models.networks import (
     cnn,
     cnn_filters,
@@ -62,11 +62,13 @@ class Model(Sequential):
         self.name = name
         self.input_shape = input_shape
 
-    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+    def __call__(
+        self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
+    ) -> tuple[Array, OptionalBackward]:
         """Images (N, C, H, W) to logits (N, n_classes)."""
         hint = "; that is the model's input_shape, an argument of models.build"
         check_array("x", x, ("N", *self.input_shape), hint)
-        return super().__call__(x, needs_dx=needs_dx)
+        return super().__call__(x, needs_dx=needs_dx, mode=mode)
 
     def _describe(self) -> str:
         return f"{self.name!r}, input_shape={self.input_shape}"

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stn_np.plots.cell import Cell, field_of
+from stn_np.plots.cell import Cell, field_of, panels_of
 from stn_np.plots.run_files import RunFiles
 from stn_np.plots.sheet import after_epoch, lay_out, require_frames, write_head
 
@@ -33,7 +33,7 @@ def save_animation(files: RunFiles, path: Path) -> Path:
     """Write the animation and return where."""
     frames = require_frames(files)
     count = min(N_DIGITS, len(frames.images))
-    figure, cells = lay_out(count)
+    figure, cells = lay_out(count, len(panels_of(frames)))
     figure.set_dpi(DPI)
     field = field_of(frames, slice(None), count)
     moments = choose_moments(len(frames.epochs))
@@ -60,7 +60,7 @@ def _draw_moment(
     frames = require_frames(files)
     figure.texts.clear()
     figure.legends.clear()
-    write_head(figure, files.title, after_epoch(files, moment))
+    write_head(figure, files.title, after_epoch(files, moment), frames)
     for cell in cells:
         cell.draw(frames, moment, field)
         cell.write_label(files, frames, moment)

@@ -1,16 +1,18 @@
-"""One test digit: as it comes in, with the predicted sampling frame, and as it is handed on."""
+"""One test example: as it comes in, with the predicted sampling frames, and as it is handed on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from stn_np.plots.run_files import Frames, RunFiles
-from stn_np.plots.style import BLUE, INK, RULE, SMALL, VERMILION
+from stn_np.plots.run_files import Followed, RunFiles
+from stn_np.plots.style import BLUE, COLOURS, INK, INKS, RULE, SMALL, VERMILION
 from stn_np.transforms import Transform
 
 #: Largest field shown round an image, in image sizes to each side of its centre (0.5 = the image).
@@ -61,44 +63,86 @@ def frame_sides(
     return [pixels[:, 0], pixels[:, :, -1], pixels[:, -1, ::-1], pixels[:, ::-1, 0]]
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One image of a cell: what some transformers read, with their frames, or what one gives."""
+
+    frames_of: tuple[str, ...]
+    output: bool
+
+
+def panels_of(frames: Followed) -> list[Panel]:
+    """The images of a cell from above: the input, each output, and maps that are read further in.
+
+    Transformers that read the image itself have their frames on one picture of it.
+    """
+    outer = tuple(name for name, warps in frames.transformers.items() if warps.read is None)
+    inner = [name for name in frames.transformers if name not in outer]
+    panels = [Panel(outer, False), *(Panel((name,), True) for name in outer)] if outer else []
+    for name in inner:
+        panels += [Panel((name,), False), Panel((name,), True)]
+    return panels
+
+
+def colours_of(frames: Followed) -> dict[str, tuple[str, str]]:
+    """The colours of each transformer's frame, and of its upper side: of several, the same."""
+    names = list(frames.transformers)
+    if len(names) == 1:
+        return {names[0]: (BLUE, VERMILION)}
+    return {name: (colour, colour) for name, colour in zip(names, cycle(COLOURS), strict=False)}
+
+
 @dataclass
 class Cell:
-    """One digit on a picture: the input above, the output below, its label underneath."""
+    """One example on a picture: the input above, the outputs below, its label underneath."""
 
-    above: Axes
-    below: Axes
+    axes: list[Axes]
     digit: int
 
-    def draw(self, frames: Frames, moment: int, field: float) -> None:
-        """Draw the digit as it was at one moment of the training."""
-        image, warped = frames.images[self.digit, 0], frames.warped[moment, self.digit, 0]
-        H, W = image.shape
-        for axes in (self.above, self.below):
+    def draw(self, frames: Followed, moment: int, field: float) -> None:
+        """Draw the example as it was at one moment of the training."""
+        colours = colours_of(frames)
+        for axes, panel in zip(self.axes, panels_of(frames), strict=True):
             axes.clear()
             axes.set_axis_off()
-        _show(self.above, image)
-        self.above.set_xlim((W - 1) / 2 - field * W, (W - 1) / 2 + field * W)
-        self.above.set_ylim((H - 1) / 2 + field * H, (H - 1) / 2 - field * H)
-        theta = frames.thetas[moment, self.digit : self.digit + 1]
-        sides = frame_sides(frames.transform, theta, (H, W), warped.shape)
-        _draw_frame(self.above, [side[0] for side in sides])
-        _show(self.below, warped)
-        corners = np.stack(_outline(*warped.shape), axis=1)
-        _draw_frame(self.below, [corners[k : k + 2] for k in range(4)], clip=False)
+            if panel.output:
+                (name,) = panel.frames_of
+                warped = frames.transformers[name].warped[moment, self.digit]
+                _show(axes, warped)
+                corners = np.stack(_outline(*warped.shape[-2:]), axis=1)
+                sides = [corners[k : k + 2] for k in range(4)]
+                _draw_frame(axes, sides, colours[name], clip=False)
+            else:
+                self._draw_input(axes, panel, frames, moment, field)
 
-    def write_label(self, files: RunFiles, frames: Frames, moment: int) -> None:
+    def _draw_input(
+        self, axes: Axes, panel: Panel, frames: Followed, moment: int, field: float
+    ) -> None:
+        """Draw what is read, with a frame for each transformer that reads it."""
+        image = frames.read_by(panel.frames_of[0], moment)[self.digit]
+        H, W = image.shape[-2:]
+        _show(axes, image)
+        axes.set_xlim((W - 1) / 2 - field * W, (W - 1) / 2 + field * W)
+        axes.set_ylim((H - 1) / 2 + field * H, (H - 1) / 2 - field * H)
+        for name in panel.frames_of:
+            warps = frames.transformers[name]
+            theta = warps.thetas[moment, self.digit : self.digit + 1]
+            sides = frame_sides(warps.transform, theta, (H, W), warps.warped.shape[-2:])
+            _draw_frame(axes, [side[0] for side in sides], colours_of(frames)[name])
+
+    def write_label(self, files: RunFiles, frames: Followed, moment: int) -> None:
         """Say what the model reads, and if that is wrong what it should have read."""
         got, right = int(frames.predictions[moment, self.digit]), int(frames.labels[self.digit])
         text, colour, weight = f"“{files.class_name(got)}”", INK, "normal"
         if got != right:
             text, colour = f"✗ {text}, is {files.class_name(right)}", VERMILION
             weight = "bold"
-        self.below.set_title(
+        self.axes[-1].set_title(
             text, y=-0.04, va="top", pad=0, fontsize=SMALL, color=colour, fontweight=weight
         )
 
 
-def field_of(frames: Frames, moments: slice, count: int) -> float:
+def field_of(frames: Followed, moments: slice, count: int) -> float:
     """Choose how much to show round the images: all frames in full, within reason.
 
     Returns
@@ -106,29 +150,47 @@ def field_of(frames: Frames, moments: slice, count: int) -> float:
     float
         In image sizes to each side of the centre; half the image is 0.5.
     """
-    H, W = frames.images.shape[2:]
-    theta = frames.thetas[moments, :count].reshape(-1, frames.transform.n_params)
-    sides = frame_sides(frames.transform, theta, (H, W), frames.warped.shape[-2:])
-    points = np.concatenate(sides, axis=1)
-    reach = np.abs(points / (np.array([W, H]) - 1.0) - 0.5) if min(H, W) > 1 else np.full(1, 0.5)
-    reach = np.nan_to_num(reach, nan=0.5, posinf=MAX_FIELD)
-    return float(np.clip(reach.max() + 0.04, 0.55, MAX_FIELD))
+    most = 0.55
+    for name, warps in frames.transformers.items():
+        H, W = frames.read_by(name, 0).shape[2:]
+        theta = warps.thetas[moments, :count].reshape(-1, warps.transform.n_params)
+        sides = frame_sides(warps.transform, theta, (H, W), warps.warped.shape[-2:])
+        points = np.concatenate(sides, axis=1)
+        extent = np.maximum(np.array([W, H]) - 1.0, 1)
+        reach = np.abs(points / extent - 0.5)
+        reach = np.nan_to_num(reach, nan=0.5, posinf=MAX_FIELD)
+        most = max(most, float(np.clip(reach.max() + 0.04, 0.55, MAX_FIELD)))
+    return most
+
+
+def as_picture(image: NDArray[Any]) -> NDArray[Any]:
+    """(C, H, W) as matplotlib shows it: (H, W) of one channel, else (H, W, 3).
+
+    Two channels are two inks on the same paper; three are red, green and blue.
+    """
+    if len(image) == 1:
+        return np.asarray(image[0])
+    if len(image) == 3:
+        return np.asarray(np.clip(image.transpose(1, 2, 0), 0, 1))
+    inks = np.array([to_rgb(INKS[k % len(INKS)]) for k in range(len(image))])
+    light = 1 - np.clip(image, 0, 1)[..., None] * (1 - inks[:, None, None])
+    return np.asarray(light.prod(axis=0))
 
 
 def _show(axes: Axes, image: NDArray[Any]) -> None:
     """Show ink on paper, with a thin line where the image ends."""
-    H, W = image.shape
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    H, W = image.shape[-2:]
+    axes.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axes.plot(*_outline(H, W), color=RULE, linewidth=0.8)
 
 
-def _draw_frame(axes: Axes, sides: Sides, clip: bool = True) -> None:
+def _draw_frame(axes: Axes, sides: Sides, colours: tuple[str, str], clip: bool = True) -> None:
     """Draw a frame of sides (n, 2) whose upper one is thicker and of another colour."""
-    upper, rest = sides[0], np.concatenate(sides[1:])
-    axes.plot(rest[:, 0], rest[:, 1], color=BLUE, lw=1.6, solid_capstyle="butt", clip_on=clip)
-    axes.plot(
-        upper[:, 0], upper[:, 1], color=VERMILION, lw=3.2, solid_capstyle="butt", clip_on=clip
-    )
+    for (x, y), colour, width in (
+        (np.concatenate(sides[1:]).T, colours[0], 1.6),
+        (sides[0].T, colours[1], 3.2),
+    ):
+        axes.plot(x, y, color=colour, lw=width, solid_capstyle="butt", clip_on=clip)
 
 
 def _outline(H: int, W: int) -> tuple[list[float], list[float]]:

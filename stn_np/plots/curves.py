@@ -32,7 +32,8 @@ def draw_curves(files: RunFiles) -> Figure:
     figure.suptitle(files.title, x=0.03, y=0.985, ha="left", fontsize=TITLE, color=INK)
     error, loss, steps = figure.subplots(3, 1, sharex=True, height_ratios=(5, 4, 3))
     figure.subplots_adjust(left=0.125, right=0.875, top=0.905, bottom=0.07, hspace=0.3)
-    _compare(error, metrics, "error", "Error in %")
+    name = files.figure
+    _compare(error, metrics, name, "Error in %" if name == "error" else name.capitalize())
     _compare(loss, metrics, "loss", "Cross-entropy")
     _draw_steps(steps, metrics)
     steps.set_xlabel("epoch", fontsize=TEXT, color=INK)

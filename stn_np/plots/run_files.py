@@ -12,34 +12,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.checks import format_shape
-from stn_np.transforms import Transform, by_name
+from stn_np.experiments import DEFAULT, by_name
+from stn_np.transforms import Transform
+from stn_np.transforms import by_name as find_transform
 
-#: What the pictures use of metrics.csv.
-COLUMNS = ("epoch", "lr", "train_loss", "train_error", "test_loss", "test_error", "grad_norm")
+#: What the pictures use of metrics.csv besides the figures of the score.
+COLUMNS = ("epoch", "lr", "train_loss", "test_loss", "grad_norm")
 
-#: The arrays of frames.npz and their axes: M digits, E + 1 moments.
+#: The arrays of frames.npz and their axes: M examples, E + 1 moments.
 SHAPES: dict[str, tuple[str, ...]] = {
-    "images": ("M", "1", "H", "W"),
+    "images": ("M", "C", "H", "W"),
     "labels": ("M",),
     "predictions": ("E + 1", "M"),
-    "thetas": ("E + 1", "M", "n_params"),
-    "warped": ("E + 1", "M", "1", "H'", "W'"),
     "epochs": ("E + 1",),
+}
+
+#: Those that are there for each transformer; of several, as "thetas/NAME" and so on.
+SHAPES_OF_ONE: dict[str, tuple[str, ...]] = {
+    "thetas": ("E + 1", "M", "n_params"),
+    "warped": ("E + 1", "M", "C'", "H'", "W'"),
     "transform": (),
 }
 
 
 @dataclass(frozen=True)
-class Frames:
-    """The followed test digits; arrays as `stn_np.training.frames.Frames.arrays` describes them."""
+class Warps:
+    """What one transformer did; arrays as `stn_np.training.frames.Frames.arrays` describes them.
+
+    Attributes
+    ----------
+    read : NDArray or None
+        (E + 1, M, C', H, W), what it read; None if it reads the images themselves.
+    """
+
+    transform: Transform
+    thetas: NDArray[Any]
+    warped: NDArray[Any]
+    read: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The followed test examples, and what each transformer did with them, by its name."""
 
     images: NDArray[Any]
     labels: NDArray[Any]
     predictions: NDArray[Any]
-    thetas: NDArray[Any]
-    warped: NDArray[Any]
     epochs: NDArray[Any]
-    transform: Transform
+    transformers: dict[str, Warps]
+
+    def read_by(self, name: str, moment: int) -> NDArray[Any]:
+        """(M, C, H, W), what a transformer reads."""
+        read = self.transformers[name].read
+        return self.images if read is None else np.asarray(read[moment])
 
 
 @dataclass(frozen=True)
@@ -50,27 +75,26 @@ class RunFiles:
     ----------
     config, results : dict
         config.json; results.json, empty as long as the run is not finished.
+    title : str
+        What was trained, in one line.
     metrics : dict
         The columns of metrics.csv, one entry an epoch.
-    frames : Frames or None
+    frames : Followed or None
         None for a model without a transformer.
     """
 
     config: dict[str, Any]
     results: dict[str, Any]
+    title: str
     metrics: dict[str, NDArray[np.float64]]
-    frames: Frames | None
+    frames: Followed | None
 
     @property
-    def title(self) -> str:
-        """Model, transform and data in one line."""
-        config = self.config
-        parts = [str(config["model"]).upper()]
-        if self.frames is not None:
-            parts[0] += f" ({config['transform']})"
-        data = Path(str(config["data"])).name
-        parts.append(f"{'MNIST' if data == 'mnist' else data}, distortion {config['distortion']}")
-        return " · ".join(parts)
+    def figure(self) -> str:
+        """The first figure of the score, such as "error"."""
+        loss = ("train_loss",)
+        figures = [n for n in self.metrics if n.startswith("train_") and n not in loss]
+        return figures[0].removeprefix("train_") if figures else "loss"
 
     def class_name(self, label: int) -> str:
         """How a class is called; its number if the names are not known yet."""
@@ -87,11 +111,15 @@ def read_run(run: Path) -> RunFiles:
     ValueError
         If a file is missing or not what it should be; the message names it.
     """
-    config = _read_json(run / "config.json", ("model", "transform", "data", "distortion"))
-    results = _read_json(run / "results.json", ()) if (run / "results.json").exists() else {}
-    has_frames = (run / "frames.npz").exists() or str(config["model"]).startswith("st-")
+    config = _read_json(run / "config.json")
+    results = _read_json(run / "results.json") if (run / "results.json").exists() else {}
+    try:
+        title = by_name(config.get("experiment", DEFAULT)).title(config)
+    except KeyError as error:
+        raise ValueError(f"{run / 'config.json'}: expected an object with {error}") from error
+    has_frames = (run / "frames.npz").exists() or "st-" in str(config.get("model", ""))
     frames = read_frames(run / "frames.npz") if has_frames else None
-    return RunFiles(config, results, read_metrics(run / "metrics.csv"), frames)
+    return RunFiles(config, results, title, read_metrics(run / "metrics.csv"), frames)
 
 
 def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -112,22 +140,53 @@ def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
         raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}; {missing} missing")
     if not rows:
         raise ValueError(f"{path}: expected at least one finished epoch, got none yet")
-    return {name: table[:, head.index(name)] for name in COLUMNS}
+    return {name: table[:, k] for k, name in enumerate(head)}
 
 
-def read_frames(path: Path) -> Frames:
-    """The followed digits, with all shapes checked against each other."""
+def read_frames(path: Path) -> Followed:
+    """The followed examples, with all shapes checked against each other."""
     _check_exists(path)
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in SHAPES if name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except Exception as error:  # np.load raises half a dozen types for a damaged file.
         raise ValueError(f"{path}: expected an .npz file, got a damaged one ({error})") from error
-    missing = [name for name in SHAPES if name not in arrays]
+    names = [key.partition("/")[2] for key in arrays if key.startswith("transform/")]
+    lengths: dict[str, int] = {}
+    _check_shapes(path, arrays, SHAPES, "", lengths)
+    transformers = {name: _warps(path, arrays, name, dict(lengths)) for name in names or [""]}
+    return Followed(**{name: arrays[name] for name in SHAPES}, transformers=transformers)
+
+
+def _warps(path: Path, arrays: dict[str, Any], name: str, lengths: dict[str, int]) -> Warps:
+    """What one transformer did."""
+    suffix = f"/{name}" if name else ""
+    _check_shapes(path, arrays, SHAPES_OF_ONE, suffix, lengths)
+    family = str(arrays[f"transform{suffix}"])
+    try:
+        transform = find_transform(family, (lengths["H'"], lengths["W'"]))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if lengths["n_params"] != transform.n_params:
+        want = f"{transform.n_params} numbers for {transform.name!r}"
+        raise ValueError(f"{path}: thetas{suffix}: expected {want}, got {lengths['n_params']}")
+    thetas, warped = arrays[f"thetas{suffix}"], arrays[f"warped{suffix}"]
+    return Warps(transform, thetas, warped, arrays.get(f"read{suffix}"))
+
+
+def _check_shapes(
+    path: Path,
+    arrays: dict[str, Any],
+    shapes: dict[str, tuple[str, ...]],
+    suffix: str,
+    lengths: dict[str, int],
+) -> None:
+    """The arrays are there, and the lengths of their axes fit; those are noted by name."""
+    wanted = {name + suffix: axes for name, axes in shapes.items()}
+    missing = [name for name in wanted if name not in arrays]
     if missing:
-        raise ValueError(f"{path}: expected the arrays {', '.join(SHAPES)}; {missing} missing")
-    lengths: dict[str, int] = {"1": 1}
-    for name, axes in SHAPES.items():
+        raise ValueError(f"{path}: expected the arrays {', '.join(wanted)}; {missing} missing")
+    for name, axes in wanted.items():
         shape = arrays[name].shape
         fits = len(shape) == len(axes) and all(
             lengths.setdefault(axis, n) == n and n > 0 for axis, n in zip(axes, shape, strict=True)
@@ -135,25 +194,17 @@ def read_frames(path: Path) -> Frames:
         if not fits:
             want, got = format_shape(axes), format_shape(shape)
             raise ValueError(f"{path}: {name}: expected shape {want}, got {got}")
-    try:
-        transform = by_name(str(arrays["transform"]), (lengths["H'"], lengths["W'"]))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if lengths["n_params"] != transform.n_params:
-        want = f"{transform.n_params} numbers for {transform.name!r}"
-        raise ValueError(f"{path}: thetas: expected {want}, got {lengths['n_params']}")
-    return Frames(**{**arrays, "transform": transform})
 
 
-def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The object in a JSON file, which must have these keys."""
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
     _check_exists(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, got a damaged file ({error})") from error
-    if not isinstance(found, dict) or any(key not in found for key in keys):
-        raise ValueError(f"{path}: expected an object with {', '.join(keys) or 'the results'}")
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}")
     return found
 
 

@@ -7,12 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stn_np.plots.cell import Cell, field_of, frame_sides
-from stn_np.plots.run_files import Frames, RunFiles
+from stn_np.plots.cell import Cell, colours_of, field_of, frame_sides, panels_of
+from stn_np.plots.run_files import Followed, RunFiles
 from stn_np.plots.style import BLUE, GREY, INK, SMALL, TEXT, TITLE, VERMILION, new_figure
 
 #: Digits side by side on a sheet: few enough to be seen on a phone.
 N_COLUMNS = 5
+
+#: Images on a sheet, at most.
+MAX_IMAGES = 40
 
 #: Digits on the strip.
 N_STRIP = 8
@@ -23,13 +26,15 @@ MARGIN = 0.2
 GAP = 0.14
 HEAD = 1.2
 LABEL = 0.36
+BETWEEN = 0.06
 
 
 def draw_sheet(files: RunFiles) -> Figure:
-    """Draw all followed digits as they were after the last epoch."""
+    """Draw the followed examples as they were after the last epoch."""
     frames = require_frames(files)
-    figure, cells = lay_out(len(frames.images))
-    write_head(figure, files.title, after_epoch(files, -1))
+    n_panels = len(panels_of(frames))
+    figure, cells = lay_out(min(len(frames.images), MAX_IMAGES // n_panels), n_panels)
+    write_head(figure, files.title, after_epoch(files, -1), frames)
     field = field_of(frames, slice(-1, None), len(frames.images))
     for cell in cells:
         cell.draw(frames, -1, field)
@@ -40,6 +45,8 @@ def draw_sheet(files: RunFiles) -> Figure:
 def draw_strip(files: RunFiles) -> Figure:
     """Draw one wide row of digits, for a README: of each class the one that is turned furthest."""
     frames = require_frames(files)
+    if len(panels_of(frames)) != 2:
+        raise ValueError(f"run: expected a model with one transformer, got {files.title!r}")
     chosen = most_turned(frames)[:N_STRIP]
     count = len(chosen)
     left, side, bottom, between = 1.75, 1.15, 0.15, 0.42
@@ -49,7 +56,7 @@ def draw_strip(files: RunFiles) -> Figure:
     for k, digit in enumerate(chosen):
         x = left + k * (side + GAP)
         below = _axes(figure, x, bottom, side)
-        cell = Cell(_axes(figure, x, bottom + side + between, side), below, digit)
+        cell = Cell([_axes(figure, x, bottom + side + between, side), below], digit)
         cell.draw(frames, -1, field)
         _text(figure, x + side / 2, bottom + side + between / 2, "↓", GREY, TITLE, ha="center")
     for y, text in (
@@ -60,37 +67,39 @@ def draw_strip(files: RunFiles) -> Figure:
     return figure
 
 
-def lay_out(count: int) -> tuple[Figure, list[Cell]]:
-    """Make a figure with places for `count` digits, row after row."""
+def lay_out(count: int, n_panels: int = 2) -> tuple[Figure, list[Cell]]:
+    """Make a figure with places for `count` examples of some images each, row after row."""
     columns = min(N_COLUMNS, count)
     rows = -(-count // columns)
     side = (WIDTH - 2 * MARGIN + GAP) / N_COLUMNS - GAP
-    pitch = 2 * side + 0.06 + LABEL + GAP
+    step = side + BETWEEN
+    pitch = n_panels * step - BETWEEN + LABEL + GAP
     height = HEAD + rows * pitch
     figure = new_figure(WIDTH, height)
     cells = []
     for digit in range(count):
         row, column = divmod(digit, columns)
         x, top = MARGIN + column * (side + GAP), height - HEAD - row * pitch
-        above = _axes(figure, x, top - side, side)
-        cells.append(Cell(above, _axes(figure, x, top - 2 * side - 0.06, side), digit))
+        places = [_axes(figure, x, top - side - k * step, side) for k in range(n_panels)]
+        cells.append(Cell(places, digit))
     return figure, cells
 
 
-def write_head(figure: Figure, title: str, subtitle: str) -> None:
-    """Write what is shown, and what the frame means, above the digits."""
+def write_head(figure: Figure, title: str, subtitle: str, frames: Followed) -> None:
+    """Write what is shown, and what the frames mean, above the examples."""
     height = float(figure.get_figheight())
     _text(figure, MARGIN, height - 0.27, title, INK, TITLE)
     _text(figure, MARGIN, height - 0.57, subtitle, INK, TEXT)
-    handles = [
-        Line2D([], [], color=BLUE, linewidth=1.6, label="frame that is read"),
-        Line2D([], [], color=VERMILION, linewidth=3.2, label="its upper side"),
-    ]
+    colours = colours_of(frames)
+    if len(colours) == 1:
+        meaning = [("frame that is read", BLUE, 1.6), ("its upper side", VERMILION, 3.2)]
+    else:
+        meaning = [(f"read by {name}", colour, 1.6) for name, (colour, _) in colours.items()]
     figure.legend(
-        handles=handles,
+        handles=[Line2D([], [], color=c, linewidth=w, label=label) for label, c, w in meaning],
         loc="center left",
         bbox_to_anchor=(MARGIN / WIDTH, 1 - 0.88 / height),
-        ncols=2,
+        ncols=len(meaning),
         frameon=False,
         fontsize=SMALL,
         labelcolor=INK,
@@ -99,14 +108,16 @@ def write_head(figure: Figure, title: str, subtitle: str) -> None:
         handlelength=1.6,
     )
     right = WIDTH - MARGIN
-    _text(figure, right, height - 0.88, "above: input · below: output", GREY, SMALL, ha="right")
+    note = "above: input · below: output" + "s" * (len(colours) > 1)
+    _text(figure, right, height - 0.88, note, GREY, SMALL, ha="right")
 
 
-def most_turned(frames: Frames) -> list[int]:
+def most_turned(frames: Followed) -> list[int]:
     """Which of the followed digits of each class has the frame that is turned furthest at last."""
     H, W = frames.images.shape[2:]
-    out_shape = frames.warped.shape[-2:]
-    upper, *_ = frame_sides(frames.transform, frames.thetas[-1], (H, W), out_shape)
+    warps = next(iter(frames.transformers.values()))
+    out_shape = warps.warped.shape[-2:]
+    upper, *_ = frame_sides(warps.transform, warps.thetas[-1], (H, W), out_shape)
     step = upper[:, -1] - upper[:, 0]
     angle = np.abs(np.arctan2(step[:, 1], step[:, 0]))
     classes = sorted(set(frames.labels.tolist()))
@@ -121,11 +132,12 @@ def after_epoch(files: RunFiles, moment: int) -> str:
     known = files.metrics["epoch"] == epoch
     text = f"After epoch {epoch}"
     if known.any():
-        text += f": test error {files.metrics['test_error'][known][0]:.2f} %"
+        value = files.metrics[f"test_{files.figure}"][known][0]
+        text += f": test {files.figure} {value:.2f}" + " %" * (files.figure == "error")
     return text
 
 
-def require_frames(files: RunFiles) -> Frames:
+def require_frames(files: RunFiles) -> Followed:
     """The followed digits, or an error for a model that has no transformer."""
     if files.frames is None:
         raise ValueError(f"run: expected a model with a transformer, got {files.config['model']!r}")

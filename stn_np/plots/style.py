@@ -15,6 +15,10 @@ INK = "#222222"
 GREY = "#767676"
 RULE = "#D9D9D9"
 
+#: Of the frames of several transformers; and of the inks of an image of two channels.
+COLOURS = (BLUE, VERMILION, "#CC79A7", "#E69F00")
+INKS = (INK, "#009E73")
+
 #: Sizes in points on figures about 6 inches wide: they stay legible where a phone shows them.
 TITLE, TEXT, SMALL = 15, 12, 10.5
 

@@ -1,4 +1,4 @@
-"""Which training images come when, and how each is distorted: a pure function of the step.
+"""Which training examples come when: a pure function of the step.
 
 All randomness comes from (seed, purpose, epoch, batch), so that a stopped run needs to remember
 nothing of it but the number of steps that it made.
@@ -7,84 +7,71 @@ nothing of it but the number of steps that it made.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stn_np.backend import Array
 from stn_np.gpu.devices import to_device
 
-if TYPE_CHECKING:
-    from stn_np.data import Dataset
-
 
 class Purpose(IntEnum):
     """What random numbers are for: no two uses share a stream."""
 
     SHUFFLE = 1
-    DISTORT = 2
+    DRAW = 2
 
 
-class Batches:
-    """The batches of a whole training.
+class BatchOrder:
+    """The order of the examples in a whole training, shuffled anew in every epoch.
 
     Parameters
     ----------
-    train
-        The undistorted training set.
+    count
+        How many training examples there are.
     size
-        Images in a batch; all images make one batch where there are fewer.
-    distortion
-        One of `stn_np.data.distortions.KINDS`.
+        Examples in a batch; all of them make one batch where there are fewer.
     seed
-        The same seed gives the same batches.
+        The same seed gives the same order and the same random numbers.
     device
-        "cpu" or "gpu": where the images are kept, distorted and handed out. All random numbers
-        are drawn on the CPU, the same ones for both.
+        "cpu" or "gpu": where the indices are handed out. They are drawn on the CPU, the same ones
+        for both.
 
     Attributes
     ----------
-    size : int
-        Images in a batch.
+    count, size : int
+        As above, the size at most the count.
     per_epoch : int
-        Full batches in the training set. The images left over by one epoch's shuffling are
-        left out of that epoch, so that all steps are alike.
+        Full batches among the examples. Those left over by one epoch's shuffling are left out of
+        that epoch, so that all steps are alike.
 
     Raises
     ------
     ValueError
-        If there are no images.
+        If there are no examples.
     """
 
-    def __init__(
-        self, train: Dataset, size: int, distortion: str, seed: int, device: str = "cpu"
-    ) -> None:
-        if not len(train.images):
+    def __init__(self, count: int, size: int, seed: int, device: str = "cpu") -> None:
+        if not count:
             raise ValueError("data: expected at least one training image, got none")
-        self._images = to_device(train.images, device)
-        self._labels = to_device(train.labels, device)
         self._device = device
-        self._distortion = distortion
         self._seed = seed
-        self._order: tuple[int, Array] | None = None
-        self.size = min(size, len(train.images))
-        self.per_epoch = len(train.images) // self.size
+        self._shuffled: tuple[int, Array] | None = None
+        self.count = count
+        self.size = min(size, count)
+        self.per_epoch = count // self.size
 
-    def __getitem__(self, step: int) -> tuple[Array, Array]:
-        """The freshly distorted images (N, 1, H', W') and the labels (N,) of a step, from 0."""
-        from stn_np.data import distort
-
+    def __getitem__(self, step: int) -> tuple[Array, np.random.Generator]:
+        """The examples of a step, from 0: their indices (size,), and random numbers for them."""
         epoch, index = divmod(step, self.per_epoch)
         rows = self._epoch_order(epoch)[index * self.size : (index + 1) * self.size]
-        rng = self._rng(Purpose.DISTORT, epoch, index)
-        return distort(self._images[rows], self._distortion, rng), self._labels[rows]
+        return rows, self._rng(Purpose.DRAW, epoch, index)
 
     def _epoch_order(self, epoch: int) -> Array:
         """The shuffled order of an epoch; the last one asked for is kept."""
-        if self._order is None or self._order[0] != epoch:
-            rng = self._rng(Purpose.SHUFFLE, epoch, 0)
-            self._order = epoch, to_device(rng.permutation(len(self._images)), self._device)
-        return self._order[1]
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            order = self._rng(Purpose.SHUFFLE, epoch, 0).permutation(self.count)
+            self._shuffled = epoch, to_device(order, self._device)
+        return self._shuffled[1]
 
     def _rng(self, purpose: Purpose, epoch: int, batch: int) -> np.random.Generator:
         """The random stream of one use."""

@@ -1,4 +1,6 @@
-"""Checkpoints: one .npz file each, written all or nothing, and known to be sound before being used.
+"""Checkpoints: the whole state of a training, one .npz file each, written all or nothing.
+
+A file is known to be sound before it is used.
 
 The zip comment at the end of a file is the SHA-256 of all bytes before it. So the whole file is
 checked before anything in it is parsed, and plain ``numpy.load`` still opens it.
@@ -8,14 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array
+from stn_np.backend import Array, to_numpy
+from stn_np.training.loop import Trainer
 from stn_np.training.storage import npz_bytes, write_atomic
 
 #: How many checkpoints are kept: the newest, and one in case that is damaged.
@@ -134,3 +139,85 @@ def _step(path: Path) -> int:
     """The step in a checkpoint's name."""
     match = _NAME.fullmatch(path.name)
     return int(match.group(1)) if match else -1
+
+
+def state_of(trainer: Trainer) -> dict[str, Array]:
+    """Everything that later steps and the run's files depend on.
+
+    Returns
+    -------
+    dict of str to Array
+        config (the settings as JSON), step, sums and rows as in `Trainer`, and below
+        ``weights/``, ``optimizer/`` and ``frames/`` the state of those. NumPy's, wherever the
+        training runs, so that it can go on elsewhere.
+
+    Raises
+    ------
+    DivergedError
+        If a GPU has gone on with numbers that are not finite.
+    """
+    trainer.look()
+    parts: dict[str, Mapping[str, Array]] = {
+        "weights": {name: to_numpy(x) for name, x in trainer.model.state_dict().items()},
+        "optimizer": trainer.optimizer.state_dict(),
+        "frames": trainer.frames.state_dict() if trainer.frames is not None else {},
+    }
+    return {
+        "config": np.array(json.dumps(_identity(trainer))),
+        "step": np.array(trainer.step, dtype=np.int64),
+        "sums": trainer.sums,
+        "rows": np.array(trainer.rows, dtype=np.float64).reshape(-1, len(trainer.columns)),
+        **{f"{part}/{name}": x for part, arrays in parts.items() for name, x in arrays.items()},
+    }
+
+
+def restore(trainer: Trainer, state: Mapping[str, Array]) -> None:
+    """Put a training into a state, so that it goes on as if it had never stopped.
+
+    Parameters
+    ----------
+    trainer
+        Of the same settings.
+    state
+        From `state_of`.
+
+    Raises
+    ------
+    CheckpointError
+        If it is the state of another run, or not of a run at all.
+    """
+    try:
+        _check_same_run(_identity(trainer), json.loads(str(state["config"])))
+        trainer.model.load_state_dict(part_of(state, "weights"))
+        trainer.weights_changed()
+        trainer.optimizer.load_state_dict(part_of(state, "optimizer"))
+        if trainer.frames is not None:
+            trainer.frames.load_state_dict(part_of(state, "frames"))
+        trainer.go_to(
+            int(state["step"]),
+            state["sums"],
+            [[float(value) for value in row] for row in state["rows"]],
+        )
+    except (KeyError, ValueError) as e:
+        raise CheckpointError(f"the checkpoint does not fit this run: {e}") from e
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """All that decides about the result."""
+    return {"experiment": trainer.task.name, **trainer.settings.identity()}
+
+
+def _check_same_run(own: dict[str, Any], saved: dict[str, Any]) -> None:
+    """The settings must be those that the checkpoint was made with; version 0.1 saved fewer."""
+    for name, value in saved.items():
+        if own.get(name) != value:
+            raise CheckpointError(
+                f"the checkpoint was made with {name} {value!r}, "
+                f"but the run's config.json says {own.get(name)!r}"
+            )
+
+
+def part_of(state: Mapping[str, Array], part: str) -> dict[str, Array]:
+    """The entries of a state below one prefix, without it."""
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}

@@ -1,8 +1,10 @@
-"""Test error, in blocks, without any work for gradients."""
+"""Test loss and figures, in blocks, without any work for gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,96 @@ from stn_np.module import Module
 #: Images at a time: enough for the matrix products, few enough for the memory.
 BLOCK = 500
 
+#: (outputs, targets) to the mean loss of the batch and its pullback, which takes dloss = 1.
+Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Callable[..., Array]]]
+
+#: (outputs, targets) to named figures, one for each sample, (N,).
+Score: TypeAlias = Callable[[Array, Array], Mapping[str, Array]]
+
+
+def classification_error(outputs: Array, targets: Array) -> dict[str, Array]:
+    """Which samples are classified wrongly: ``{"error": (N,) of bool}``."""
+    return {"error": outputs.argmax(axis=1) != targets}
+
+
+def unit_of(figure: Array) -> float:
+    """What a mean is multiplied by: 100 for truth values, whose share is reported in %; or 1."""
+    return 100.0 if figure.dtype == np.bool_ else 1.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model does with a set of examples; arrays are NumPy's.
+
+    Attributes
+    ----------
+    loss : float
+        The mean loss.
+    figures : dict of str to float
+        The mean of each figure; of truth values the share in %.
+    outputs, targets : Array
+        (N, ...), all of them.
+    """
+
+    loss: float
+    figures: dict[str, float]
+    outputs: Array
+    targets: Array
+
+
+def measure(
+    model: Module,
+    inputs: Array,
+    targets: Array,
+    loss: Loss = cross_entropy,
+    score: Score = classification_error,
+    block: int = BLOCK,
+) -> Measured:
+    """Loss, figures and outputs of a model.
+
+    Parameters
+    ----------
+    model
+        From inputs (N, ...) to outputs.
+    inputs, targets
+        (N, ...), where the model is.
+    loss, score
+        As in `stn_np.training.TrainingStep`.
+    block
+        Examples at a time. Another block size may round the last bits differently.
+
+    Raises
+    ------
+    ValueError
+        If there are no examples.
+    """
+    if not len(inputs):
+        raise ValueError("images: expected at least one image to evaluate, got none")
+    xp = array_module(images=inputs, labels=targets)
+    totals: dict[str, Array] = {}  # float64, and read back at the end: nothing waits in between
+    units: dict[str, float] = {}
+    outputs = []
+    for start in range(0, len(inputs), block):
+        part = slice(start, start + block)
+        y, _ = model(inputs[part], needs_dx=False)
+        mean, _ = loss(y, targets[part])
+        sums = {"loss": mean.astype(xp.float64) * len(y)}
+        for name, figure in score(y, targets[part]).items():
+            units[name], sums[name] = unit_of(figure), figure.sum(dtype=xp.float64)
+        totals = {name: totals.get(name, xp.zeros(())) + x for name, x in sums.items()}
+        outputs.append(y)
+    total_loss, *rest = to_numpy(xp.stack(list(totals.values()))).tolist()
+    figures = {
+        name: units[name] * total / len(inputs) for name, total in zip(units, rest, strict=True)
+    }
+    return Measured(
+        total_loss / len(inputs), figures, to_numpy(xp.concatenate(outputs)), to_numpy(targets)
+    )
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model says about a set of images.
+    """What a classifier says about a set of images.
 
     Attributes
     ----------
@@ -51,7 +139,7 @@ class Evaluation:
 
 
 def evaluate(model: Module, images: Array, labels: Array, block: int = BLOCK) -> Evaluation:
-    """Loss and predictions of a model.
+    """Cross-entropy and predictions of a classifier.
 
     Parameters
     ----------
@@ -69,16 +157,5 @@ def evaluate(model: Module, images: Array, labels: Array, block: int = BLOCK) ->
     ValueError
         If there are no images.
     """
-    if not len(images):
-        raise ValueError("images: expected at least one image to evaluate, got none")
-    xp = array_module(images=images, labels=labels)
-    loss: Array = xp.zeros(())  # float64, and read back at the end: nothing waits in between
-    predictions = []
-    for start in range(0, len(images), block):
-        part = slice(start, start + block)
-        logits, _ = model(images[part], needs_dx=False)
-        mean, _ = cross_entropy(logits, labels[part])
-        loss = loss + mean.astype(xp.float64) * len(logits)
-        predictions.append(logits.argmax(axis=1))
-    predicted = to_numpy(xp.concatenate(predictions).astype(xp.int64))
-    return Evaluation(float(loss) / len(images), to_numpy(labels), predicted)
+    tested = measure(model, images, labels, block=block)
+    return Evaluation(tested.loss, tested.targets, tested.outputs.argmax(axis=1))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
-from stn_np.training.config import COMMON_DEFAULTS, TrainConfig, load_config
+from stn_np.training.settings import TrainingSettings
+from stn_np.training.storage import read_json, write_atomic
+
+S = TypeVar("S", bound=TrainingSettings)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class RunFolder:
 
     @property
     def frames(self) -> Path:
-        """What the transformer did with some test digits, after each epoch."""
+        """What the transformers did with some test examples, after each epoch."""
         return self.path / "frames.npz"
 
     @property
@@ -55,7 +60,7 @@ class RunFolder:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def create(self, config: TrainConfig) -> None:
+    def create(self, experiment: str, settings: TrainingSettings) -> None:
         """Make the folder with its settings.
 
         Raises
@@ -64,7 +69,9 @@ class RunFolder:
             If there is a run in it, even one that began at this very moment.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        config.save(self.config, new=True)  # either we make it or somebody else did
+        content = {"experiment": experiment, **asdict(settings)}
+        text = json.dumps(content, indent=2) + "\n"
+        write_atomic(self.config, text.encode(), new=True)  # we make it, or somebody else did
         self.checkpoints.mkdir(exist_ok=True)
 
     @contextmanager
@@ -89,20 +96,20 @@ class RunFolder:
             yield
 
 
-def open_run(path: Path) -> tuple[RunFolder, TrainConfig]:
-    """An existing run folder with its settings.
+def find_run(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+    """An existing run folder with the content of its config.json.
 
     Raises
     ------
     ValueError
-        If it is no run folder, or its settings cannot be understood.
+        If it is no run folder, or its settings are no JSON object.
     """
     folder = RunFolder(path)
     if not path.is_dir():
         raise ValueError(f"RUN: expected the folder of a run, but {path} is no folder")
     if not folder.config.is_file():
         raise ValueError(f"RUN: expected the folder of a run, but {path} holds no config.json")
-    return folder, load_config(folder.config)
+    return folder, read_json(folder.config)
 
 
 def check_new_folder(path: Path) -> None:
@@ -147,16 +154,38 @@ def check_writable(path: Path) -> None:
         raise OSError(e.errno, f"--out: cannot write to {path}: {above}: {e.strerror}") from e
 
 
-def default_folder(config: TrainConfig, parent: Path) -> Path:
-    """The first name <data>-<distortion>-<model>-<number> below `parent` that is not taken.
-
-    Where there is a transformer of another than the default family, that follows the model.
-    """
-    data = re.sub(r"[^\w.-]+", "_", Path(config.data).name)
-    stem = f"{data}-{config.distortion}-{config.model}"
-    if config.model.startswith("st-") and config.transform != COMMON_DEFAULTS["transform"]:
-        stem += f"-{config.transform}"
+def free_folder(parent: Path, stem: str) -> Path:
+    """The first name <stem>-<number> below `parent` that is not taken."""
+    stem = re.sub(r"[^\w.-]+", "_", stem)
     number = 1
     while (parent / f"{stem}-{number:03d}").exists():
         number += 1
     return parent / f"{stem}-{number:03d}"
+
+
+def read_settings(path: Path, found: dict[str, Any], kind: type[S]) -> S:
+    """The settings in the content of a config.json.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    found
+        Its content, without the experiment's name.
+    kind
+        Of settings.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are not these settings; the message says what is wrong with them.
+    """
+    names = {item.name: item.metadata.get("since_0_1", True) for item in fields(kind)}
+    missing = {name for name, required in names.items() if required and name not in found}
+    if missing or found.keys() - names.keys():
+        expected, got = ", ".join(sorted(names)), ", ".join(sorted(found))
+        raise ValueError(f"{path}: expected the settings {expected}; got {got}")
+    try:
+        return kind(**found)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"{path}: {e}") from e

@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stn_np.backend import Array
-from stn_np.gpu.devices import to_device
-from stn_np.layers import cross_entropy
-from stn_np.training import divergence
-from stn_np.training.batches import Batches
-from stn_np.training.config import TrainConfig
-from stn_np.training.evaluate import Evaluation, evaluate
-from stn_np.training.frames import Frames, choose
-from stn_np.training.graph import GpuStep
-from stn_np.training.optimizer_base import gradient_norm, localisation_factor
-from stn_np.training.optimizers import build_optimizer
+from stn_np.backend import Array, to_numpy
+from stn_np.training.evaluate import Measured, measure, unit_of
+from stn_np.training.frames import Frames
+from stn_np.training.optimizers import build_optimizer, localisation_factor
 from stn_np.training.schedule import learning_rate
-
-if TYPE_CHECKING:
-    from stn_np.data import Dataset
-
-#: The columns of metrics.csv. Errors in %, the gradient norm is the epoch's mean.
-METRICS = (
-    "epoch",
-    "step",
-    "lr",
-    "train_loss",
-    "train_error",
-    "test_loss",
-    "test_error",
-    "grad_norm",
-)
+from stn_np.training.step import NotFiniteError, TrainingStep, quiet
+from stn_np.training.task import Task
 
 #: On a GPU, the most steps between two looks at what it has summed up: each look waits for it.
 LOOK_EVERY = 50
 
 
-def quiet() -> np.errstate:
-    """A context without NumPy's warnings: overflow is looked for, and reported in words."""
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+class DivergedError(Exception):
+    """A loss, a gradient or, where it is looked at, a weight stopped being a finite number."""
 
 
 class Trainer:
@@ -50,34 +27,30 @@ class Trainer:
 
     Parameters
     ----------
-    config
-        The settings.
-    train, test
-        The undistorted data.
-    device
-        "cpu" or "gpu": where it is trained. A training may go on elsewhere at any step.
+    task
+        What is trained, on what, and by which settings; `stn_np.experiments` are such.
 
     Attributes
     ----------
-    device : str
-        As above.
-    batches : Batches
-        What it is trained on.
-    model : Model
+    task : Task
+        As above. A training may go on with its task on another device at any step.
+    data : Data
+        The task's.
+    model : Module
         What is trained.
     optimizer : Optimizer
         By what.
-    test : Dataset
-        The distorted test set, on the device; it is made on the CPU, the same for both.
     frames : Frames or None
-        The followed digits; None for a model without a transformer.
+        The followed examples; None for a model without a transformer.
+    units : dict of str to float
+        The figures by name, with what their means are multiplied by: 100 for a share in %.
     step : int
         How many steps were made.
     rows : list of list of float
         For each epoch that was finished a row of metrics.csv.
     sums : Array
-        (3,), float64, NumPy's: loss, wrong images and gradient norm, summed over the epoch under
-        way. On a GPU: as of the last `look`.
+        float64, NumPy's: loss, figures and gradient norm, summed over the epoch under way. On a
+        GPU: as of the last `look`.
 
     Raises
     ------
@@ -85,51 +58,67 @@ class Trainer:
         If the data are empty or do not fit the model.
     """
 
-    def __init__(
-        self, config: TrainConfig, train: Dataset, test: Dataset, device: str = "cpu"
-    ) -> None:
-        from stn_np import data, models
-
-        if not len(test.images):
+    def __init__(self, task: Task) -> None:
+        self.task, self.settings = task, task.settings
+        self.data, self._order = task.data(), task.order
+        if not len(self.data.inputs):
             raise ValueError("data: expected at least one test image, got none")
-        self.config, self.device = config, device
-        self.batches = Batches(train, config.batch_size, config.distortion, config.seed, device)
-        test = data.fixed_test_set(test, config.distortion, config.test_seed)
-        self.test = replace(
-            test, images=to_device(test.images, device), labels=to_device(test.labels, device)
+        self.model = task.model().to(task.device)
+        factor = localisation_factor(self.settings.loc_lr_factor)
+        self.optimizer = build_optimizer(self.settings.optimizer, self.model, factor)
+        self.units = self._named_figures()
+        self._make_step = TrainingStep(
+            self.model,
+            self.optimizer,
+            task.loss,
+            task.score,
+            n_scores=len(self.units),
+            seed=self.settings.seed,
         )
-        self.model = models.build(
-            config.model,
-            input_shape=self.test.images.shape[1:],
-            n_classes=len(train.class_names),
-            transform=config.transform,
-            filters=config.filters,
-            distortion=config.distortion,
-            seed=config.seed,
-        ).to(device)
-        self.optimizer = build_optimizer(
-            config.optimizer, self.model, localisation_factor(config.loc_lr_factor)
-        )
-        self._gpu = None if device == "cpu" else GpuStep(self.model, self.optimizer)
         self.step = self._looked = 0
-        self.sums: Array = np.zeros(3)
+        self.sums: Array = np.zeros(2 + len(self.units))
         self.rows: list[list[float]] = []
-        self.frames = self._first_frames(test)
-        self._tested: Evaluation | None = None
+        self.frames = self._first_frames()
+        self._tested: Measured | None = None
 
-    def _first_frames(self, test: Dataset) -> Frames | None:
-        """The followed digits, seen by the untrained model."""
-        if self.model.transformer is None:
+    def _named_figures(self) -> dict[str, float]:
+        """The score's figures and their units, from one example."""
+        outputs, _ = self.model(self.data.inputs[:1], needs_dx=False)
+        figures = self.task.score(outputs, self.data.targets[:1])
+        return {name: unit_of(figure) for name, figure in figures.items()}
+
+    def _first_frames(self) -> Frames | None:
+        """The followed examples, seen by the untrained model."""
+        if not self.task.transformers(self.model):
             return None
-        chosen = choose(test.labels)
-        frames = Frames(test.images[chosen], test.labels[chosen], self.config.transform)
+        inputs, targets = (
+            to_numpy(x)[self.data.followed] for x in (self.data.inputs, self.data.targets)
+        )
+        frames = Frames(inputs, targets, self.task.transformers, self.task.answers)
         frames.record(self.model)
         return frames
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Of metrics.csv. Shares are in %, the gradient norm is the epoch's mean."""
+        figures = ("loss", *self.units)
+        train, test = ([f"{part}_{name}" for name in figures] for part in ("train", "test"))
+        return ("epoch", "step", "lr", *train, *test, "grad_norm")
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a step."""
+        return self._order.size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return self._order.per_epoch
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return self.batches.per_epoch * self.config.epochs
+        return self.steps_per_epoch * int(self.settings.epochs)
 
     @property
     def finished(self) -> bool:
@@ -139,11 +128,11 @@ class Trainer:
     @property
     def at_end_of_epoch(self) -> bool:
         """Whether the last step made was the last of its epoch."""
-        return self.step % self.batches.per_epoch == 0
+        return self.step % self.steps_per_epoch == 0
 
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        return learning_rate(self.config.schedule, step, self.total_steps, self.config.lr)
+        return learning_rate(self.settings.schedule, step, self.total_steps, self.settings.lr)
 
     def train_step(self) -> None:
         """One step; after the last of an epoch follows `end_epoch`.
@@ -154,28 +143,21 @@ class Trainer:
             If the loss or the gradient is not finite. On the CPU nothing is changed by this step
             then; a GPU is asked later, see `look`.
         """
-        images, labels = self.batches[self.step]
-        if self._gpu is not None:
-            self._gpu(images, labels, self.lr(self.step))
-            self._tested = None
-            self.step += 1
-            if self.step - self._looked == LOOK_EVERY:
-                self.look()
-            return
-        self.model.zero_grad()
-        with quiet():
-            logits, backward = self.model(images, needs_dx=False)
-            loss, backward_loss = cross_entropy(logits, labels)
-            backward(backward_loss())
-            norm = gradient_norm(self.model)
-        if not math.isfinite(loss + norm):
-            raise divergence.before_update(self, float(loss), float(norm))
-        with quiet():
-            self.optimizer.step(self.lr(self.step))
+        inputs, targets = self.task.batch(self.step)
+        lr = self.lr(self.step)
+        try:
+            self._make_step(inputs, targets, lr)
+        except NotFiniteError as e:
+            raise DivergedError(
+                f"step {self.step + 1} (epoch {self._epoch(self.step)}): {e} at learning rate "
+                f"{lr:.3g}; this step was not made. {self._advice}"
+            ) from None
         self._tested = None
-        wrong = (logits.argmax(axis=1) != labels).sum()
-        self.sums += np.array([loss, wrong, norm], dtype=np.float64)
         self.step += 1
+        if self.task.device == "cpu":
+            self.sums[:], self._looked = self._make_step.sums, self.step
+        elif self.step - self._looked == LOOK_EVERY:
+            self.look()
 
     def look(self) -> None:
         """Ask a GPU what it has summed up, and whether all is well; on the CPU it is known.
@@ -186,11 +168,16 @@ class Trainer:
             If a loss, gradient or weight since the last look is not finite. The model is spoilt
             then, and must not be saved.
         """
-        if self._gpu is None or self._looked == self.step:
+        if self.task.device == "cpu" or self._looked == self.step:
             return
-        self.sums, sound = self._gpu.look()
+        self.sums, sound = self._make_step.look()
         if not sound:
-            raise divergence.between_looks(self, self._looked)
+            rates = sorted((self.lr(self._looked), self.lr(self.step - 1)))
+            raise DivergedError(
+                f"one of the steps {self._looked + 1} to {self.step} (epoch "
+                f"{self._epoch(self._looked)}): a loss, gradient or weight is no finite number, at "
+                f"learning rates from {rates[0]:.3g} to {rates[1]:.3g}. {self._advice}"
+            )
         self._looked = self.step
 
     def go_to(self, step: int, sums: Array, rows: list[list[float]]) -> None:
@@ -209,27 +196,28 @@ class Trainer:
         """Let the sums go on from these."""
         self.sums[:] = sums
         self._looked = self.step
-        if self._gpu is not None:
-            self._gpu.put(sums)
+        self._make_step.put(sums)
 
     @property
     def measured(self) -> int:
         """How many steps of the epoch under way `sums` are of; between two looks, not all."""
         if not self.step:
             return 0
-        begun = (self.step - 1) // self.batches.per_epoch * self.batches.per_epoch
-        return (self.step if self._gpu is None else self._looked) - begun
+        begun = (self.step - 1) // self.steps_per_epoch * self.steps_per_epoch
+        return self._looked - begun
 
-    def running(self) -> tuple[float, float]:
-        """Mean loss, and error in %, of the steps `measured`; there must be some."""
-        done = self.measured
-        return self.sums[0] / done, 100 * self.sums[1] / (done * self.batches.size)
+    def running(self) -> tuple[float, ...]:
+        """Mean loss and mean figures of the steps `measured`; there must be some."""
+        done, (loss, *sums, _) = self.measured, self.sums
+        units = zip(self.units.values(), sums, strict=True)
+        return loss / done, *(unit * total / (done * self.batch_size) for unit, total in units)
 
-    def evaluate(self) -> Evaluation:
-        """What the model says now about the distorted test set; worked out once a step at most."""
+    def evaluate(self) -> Measured:
+        """What the model does now with the test set; worked out once a step at most."""
         if self._tested is None:
+            task, data = self.task, self.data
             with quiet():
-                self._tested = evaluate(self.model, self.test.images, self.test.labels)
+                self._tested = measure(self.model, data.inputs, data.targets, task.loss, task.score)
         return self._tested
 
     def weights_changed(self) -> None:
@@ -237,7 +225,7 @@ class Trainer:
         self._tested = None
 
     def end_epoch(self) -> list[float]:
-        """Evaluate on the test set, record the followed digits, and begin new sums.
+        """Evaluate on the test set, record the followed examples, and begin new sums.
 
         Returns
         -------
@@ -250,16 +238,27 @@ class Trainer:
             If the test loss is not finite; on a GPU also see `look`. Nothing is recorded then.
         """
         self.look()
-        loss, error = self.running()
-        epoch = self.step // self.batches.per_epoch
+        train = self.running()
         tested = self.evaluate()
         if not math.isfinite(tested.loss):
-            raise divergence.in_test(self, tested.loss)
-        norm = self.sums[2] / self.batches.per_epoch
-        lr = self.lr(self.step - 1)
-        row = [epoch, self.step, lr, loss, error, tested.loss, tested.error, norm]
+            raise DivergedError(
+                f"step {self.step} (epoch {self._epoch(self.step - 1)}): the weights that it made "
+                f"give the test images loss {tested.loss:g}. {self._advice}"
+            )
+        epoch, lr = self.step // self.steps_per_epoch, self.lr(self.step - 1)
+        norm = self.sums[-1] / self.steps_per_epoch
+        row = [epoch, self.step, lr, *train, tested.loss, *tested.figures.values(), norm]
         self.rows.append([float(value) for value in row])
-        self._begin_sums(np.zeros(3))
+        self._begin_sums(np.zeros_like(self.sums))
         if self.frames is not None:
             self.frames.record(self.model)
         return self.rows[-1]
+
+    def _epoch(self, step: int) -> int:
+        """The epoch, counted from 1, of a step, counted from 0."""
+        return step // self.steps_per_epoch + 1
+
+    @property
+    def _advice(self) -> str:
+        """What to try after a divergence."""
+        return f"Try a new run with a smaller rate: --lr {self.settings.lr / 3:.1g}"

@@ -7,13 +7,209 @@ numbers the time goes into passes over memory and fresh arrays, not into arithme
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from stn_np.backend import Array, array_module
-from stn_np.checks import check_choice
+import numpy as np
+
+from stn_np.backend import Array, array_module, place_of, to_device_of, to_numpy
+from stn_np.checks import check_choice, format_shape
 from stn_np.module import Module
-from stn_np.training.flat import Part
-from stn_np.training.optimizer_base import Optimizer, RateFactor
+from stn_np.training.flat import Part, flattened, moved_too_late
+
+#: What `SGD.step` and the others multiply the learning rate with, for a parameter of this name.
+RateFactor = Callable[[str], float]
+
+#: The numbers of one step by rate factor; see `Optimizer.advance`.
+Coefficients: TypeAlias = dict[float, tuple[float, ...]]
+
+
+def localisation_factor(factor: float) -> RateFactor:
+    """A rate factor for the parameters of localisation nets only; 1 for all others.
+
+    Parameters
+    ----------
+    factor
+        For names that contain "localisation". The paper's SVHN nets use 0.1.
+    """
+    return lambda name: factor if "localisation" in name else 1.0
+
+
+def norm_of(arrays: Sequence[Array]) -> Array:
+    """The Euclidean norm of all arrays together, as a 0-d float64 array.
+
+    Not a Python number, so that on a GPU nothing waits for it before it is looked at.
+    """
+    squares = []
+    for x in arrays:
+        flat = x.reshape(-1)
+        squares.append(flat.dot(flat))
+    xp = array_module(array=arrays[0])
+    total: Array = xp.sqrt(xp.stack(squares).sum(dtype=xp.float64))
+    return total
+
+
+class Optimizer:
+    """What the three have in common: the parameters, their rate factors, and named state arrays.
+
+    On a GPU the parameters are moved into one piece of memory: a model that shall be trained there
+    is moved there before its optimiser is made.
+
+    Parameters
+    ----------
+    model
+        Its parameters are changed by `step`, in place.
+    rate_factor
+        From a parameter's name to the factor on its learning rate; 1 for all by default.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many updates were made.
+    """
+
+    #: Names of the state arrays that each parameter has.
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, model: Module, *, rate_factor: RateFactor | None = None) -> None:
+        factor = rate_factor or (lambda name: 1.0)
+        self.n_steps = 0
+        self._named = list(model.named_parameters())
+        if not self._named:
+            raise ValueError("model: expected at least one parameter to train, got none")
+        self._factors = {name: float(factor(name)) for name, _ in self._named}
+        on_gpu = array_module(**{name: p.data for name, p in self._named}) is not np
+        self._flat = flattened(self._named, self._factors, self.slots) if on_gpu else []
+        views = {name: x for flat in self._flat for name, x in flat.views.items()}
+        self._state = {
+            key: views[key] if on_gpu else np.zeros_like(p.data)
+            for name, p in self._named
+            for key in (f"{slot}/{name}" for slot in self.slots)
+        }
+        self._scratch: dict[Any, Array] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._named)} parameters, {self.n_steps} steps made)"
+
+    def step(self, lr: float) -> None:
+        """Change every parameter once.
+
+        Parameters
+        ----------
+        lr
+            Learning rate of this step, before the factor of each parameter.
+        """
+        self.update(self.advance(lr))
+
+    def advance(self, lr: float) -> Coefficients:
+        """Count a step, and work out all that the update's arithmetic has of its own in this step.
+
+        Apart from `update`, because a CUDA graph repeats the same launches with the same numbers:
+        what changes must come to it in the GPU's memory.
+
+        Parameters
+        ----------
+        lr
+            As in `step`.
+
+        Returns
+        -------
+        dict of float to tuple of float
+            For each rate factor the numbers that `update` needs.
+
+        Raises
+        ------
+        ValueError
+            If a parameter on the GPU was given another array, as `Module.to` does. Looked at here,
+            since a graph that is replayed would go on with the old one.
+        """
+        for flat in self._flat:
+            flat.check()
+        self.n_steps += 1
+        return {factor: self._coefficients(lr * factor) for factor in self.factors}
+
+    @property
+    def factors(self) -> list[float]:
+        """The different rate factors, in a fixed order."""
+        return list(dict.fromkeys(self._factors.values()))
+
+    def update(self, coefficients: Mapping[float, Any]) -> None:
+        """Change every parameter once: launches only, the same ones every time.
+
+        Parameters
+        ----------
+        coefficients
+            From `advance`; or the same numbers as arrays on the GPU, one of float64 for each rate
+            factor.
+        """
+        for part in self._parts():
+            numbers = coefficients[part.factor]
+            if not isinstance(numbers, tuple):
+                numbers = numbers.astype(part.data.dtype, copy=False)
+            self._update(part, self._scratch_like(part.data), *numbers)
+
+    def _parts(self) -> Iterator[Part]:
+        """What is updated at once: each parameter by itself, or on a GPU all of one factor."""
+        for flat in self._flat:
+            yield from flat.parts
+        if not self._flat:
+            for name, p in self._named:
+                if place_of(p.data) != "cpu":
+                    raise moved_too_late(name)
+                state = tuple(self._state[f"{slot}/{name}"] for slot in self.slots)
+                yield Part(self._factors[name], p.data, p.grad, state)
+
+    def _coefficients(self, lr: float) -> tuple[float, ...]:
+        """The numbers of this step, the `n_steps`-th, for parameters with this learning rate."""
+        raise NotImplementedError
+
+    def _update(self, part: Part, tmp: Array, *coefficients: Any) -> None:
+        """One part's update; `tmp` has its shape and may be overwritten."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Clear the gradient of every parameter."""
+        for x in [flat.grad for flat in self._flat] or [p.grad for _, p in self._named]:
+            x[...] = 0
+
+    def gradient_norm(self) -> Array:
+        """The Euclidean norm of all gradients together; on a GPU, in few launches."""
+        if not self._flat:
+            return norm_of([p.grad for _, p in self._named])
+        return norm_of([flat.grad for flat in self._flat])
+
+    def _scratch_like(self, x: Array) -> Array:
+        """Memory of x's shape and dtype, shared by all parameters: it grows to the largest."""
+        tmp = self._scratch.get(x.dtype)
+        if tmp is None or tmp.size < x.size:
+            tmp = self._scratch[x.dtype] = array_module(parameter=x).empty(x.size, x.dtype)
+        return tmp[: x.size].reshape(x.shape)
+
+    def state_dict(self) -> dict[str, Array]:
+        """All that the next step depends on besides the parameters: NumPy copies by name."""
+        state = {name: to_numpy(x).copy() for name, x in self._state.items()}
+        return {"n_steps": np.array(self.n_steps, dtype=np.int64), **state}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take over what `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape differs. Nothing is changed then.
+        """
+        want = {"n_steps": (), **{name: x.shape for name, x in self._state.items()}}
+        if want.keys() != state.keys():
+            missing = ", ".join(sorted(want.keys() - state.keys())) or "nothing"
+            unknown = ", ".join(sorted(state.keys() - want.keys())) or "nothing"
+            raise ValueError(f"state: missing {missing}, unknown {unknown}")
+        for name, shape in want.items():
+            if state[name].shape != shape:
+                expected, got = format_shape(shape), format_shape(state[name].shape)
+                raise ValueError(f"state[{name!r}]: expected shape {expected}, got {got}")
+        self.n_steps = int(state["n_steps"])
+        for name, x in self._state.items():
+            x[...] = to_device_of(state[name], x)
 
 
 class SGD(Optimizer):
@@ -24,7 +220,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     model, rate_factor
-        See `stn_np.training.optimizer_base.Optimizer`.
+        See `Optimizer`.
     momentum
         Share of the last step's direction that is kept. The paper names SGD but no momentum.
     """
@@ -62,7 +258,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     model, rate_factor
-        See `stn_np.training.optimizer_base.Optimizer`.
+        See `Optimizer`.
     betas
         (b1, b2), the decay of the two running means.
     eps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Progress:
         """A tqdm bar over the images of the whole run, so that its rate is images/s."""
         from tqdm import tqdm
 
-        size = self._trainer.batches.size
+        size = self._trainer.batch_size
         return tqdm(
             total=self._trainer.total_steps * size,
             initial=self._trainer.step * size,
@@ -50,14 +51,14 @@ class Progress:
         """After each step."""
         if self._bar is None:
             return
-        self._bar.update(self._trainer.batches.size)
+        self._bar.update(self._trainer.batch_size)
         now = time.perf_counter()
         if now - self._refreshed >= REFRESH:
             self._refreshed = now
             self._bar.set_description_str(self._epoch_name(), refresh=False)
             if self._trainer.measured:  # on a GPU the loss is known now and then
-                loss, error = self._trainer.running()
-                self._bar.set_postfix_str(f"loss {loss:.3f}, error {error:.1f} %")
+                loss, *figures = self._trainer.running()
+                self._bar.set_postfix_str(f"loss {loss:.3f}, {self._figures('', figures, '.1f')}")
 
     def epoch(self, row: list[float], timing: list[float]) -> None:
         """Print an epoch's figures.
@@ -69,20 +70,29 @@ class Progress:
         timing
             Of timings.csv.
         """
-        _, _, _, loss, error, _, test_error, _ = row
+        n = len(self._trainer.units)
+        loss, training, test = row[3], row[4 : 4 + n], row[5 + n : 5 + 2 * n]
         self.say(
-            f"{self._epoch_name(done=True)}  loss {loss:.4f}  training error {error:5.2f} %  "
-            f"test error {test_error:5.2f} %  {timing[3]:,.0f} images/s  "
+            f"{self._epoch_name(done=True)}  loss {loss:.4f}  "
+            f"{self._figures('training ', training, '5.2f')}  "
+            f"{self._figures('test ', test, '5.2f')}  {timing[3]:,.0f} images/s  "
             f"{_clock(self._seconds_left())} left"
+        )
+
+    def _figures(self, part: str, values: Sequence[float], form: str) -> str:
+        """The score's figures with their names."""
+        named = zip(self._trainer.units.items(), values, strict=True)
+        return "  ".join(
+            f"{part}{name} {value:{form}}" + " %" * (unit == 100) for (name, unit), value in named
         )
 
     def part(self) -> list[float]:
         """The row of timings.csv for what was done since the last one, test set included."""
         now, steps = time.perf_counter(), self._trainer.step - self._epoch_first
         seconds = now - self._epoch_begun
-        epoch = (self._trainer.step - 1) // self._trainer.batches.per_epoch + 1
+        epoch = (self._trainer.step - 1) // self._trainer.steps_per_epoch + 1
         self._epoch_begun, self._epoch_first = now, self._trainer.step
-        rate = steps * self._trainer.batches.size / max(seconds, 1e-9)
+        rate = steps * self._trainer.batch_size / max(seconds, 1e-9)
         return [epoch, steps, round(seconds, 3), round(rate, 1)]
 
     def say(self, line: str) -> None:
@@ -101,9 +111,9 @@ class Progress:
     def _epoch_name(self, *, done: bool = False) -> str:
         """The epoch under way (or just done) of how many, counted from 1."""
         trainer = self._trainer
-        epoch = min(trainer.step // trainer.batches.per_epoch + (not done), trainer.config.epochs)
-        width = len(str(trainer.config.epochs))
-        return f"epoch {epoch:{width}}/{trainer.config.epochs}"
+        epoch = min(trainer.step // trainer.steps_per_epoch + (not done), trainer.settings.epochs)
+        width = len(str(trainer.settings.epochs))
+        return f"epoch {epoch:{width}}/{trainer.settings.epochs}"
 
     def _seconds_left(self) -> float:
         """At the mean speed since the start, test sets included."""

@@ -22,6 +22,7 @@ from stn_np.cli import COMMANDS, main
 from stn_np.cli.report import aligned, framed, table, training_summary
 from stn_np.data import DataUnavailableError, load_digits, load_mnist
 from stn_np.data.distortions import KINDS
+from stn_np.experiments.distorted_digits import DistortedDigits
 from stn_np.plots.run_files import read_run
 from stn_np.training import storage
 from stn_np.transforms import FAMILIES
@@ -105,7 +106,7 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         "--optimizer": "adamw",
         "--loc-lr-factor": "2.0",
         "--seed": "0",
-        "--out": "a numbered one below runs/, named after data, distortion, model and transform",
+        "--out": "a numbered one below runs/, named after the data and what is trained",
     }
     for option, default in defaults.items():
         pattern = rf" {option} \S+ [^()]*\(default: {re.escape(default)}\)"
@@ -173,10 +174,11 @@ def test_each_transform_and_each_distortion_is_trained(
     assert re.search(rf"^distortion +{distortion}$", summary, re.M)
     assert re.search(rf"^transform +{transform}$", summary, re.M)
     frames = read_run(Path("x")).frames  # what the pictures are drawn from
-    assert frames is not None and frames.transform.name == transform
+    assert frames is not None and frames.transformers[""].transform.name == transform
     side = {"RTS": 42, "TC": 60}.get(distortion, 28)
-    assert frames.images.shape == frames.warped.shape[1:] == (20, 1, side, side)
-    assert np.ptp(frames.thetas[1] - frames.transform.identity, axis=0).any()  # it was trained
+    warps = frames.transformers[""]
+    assert frames.images.shape == warps.warped.shape[1:] == (20, 1, side, side)
+    assert np.ptp(warps.thetas[1] - warps.transform.identity, axis=0).any()  # it was trained
 
 
 def test_the_run_folder(run: Path) -> None:
@@ -371,7 +373,7 @@ def test_unwritable_folder_is_refused_before_any_work(
         (["train", "--data", "mnist", "--data-dir", "x"], "data_dir: .*no such folder"),
         (["train", "--epoch", "3"], "unknown option --epoch; did you mean --epochs"),
         (["train", "--modle=cnn"], "unknown option --modle; did you mean --model"),
-        (["train", "digits"], "one argument too many: 'digits'"),
+        (["train", "digits"], "unknown experiment 'digits'; did you mean distorted-digits"),
         (["trian"], "unknown command 'trian'; did you mean train"),
         (["eval"], "the following arguments are required: RUN"),
         (["train", "--resume", "nowhere"], "RUN: .*nowhere is no folder"),
@@ -459,7 +461,7 @@ def test_the_papers_figure_is_shown_for_its_own_cells() -> None:
         "paper_error": 0.7,
         "machine": {"seconds": 663.0, "images_per_second": 900.0, "peak_memory_mb": None},
     }
-    text = " ".join(training_summary(results, Path("runs/x")).split())
+    text = " ".join(training_summary(DistortedDigits, results, Path("runs/x")).split())
     assert "paper's error 0.7 % the paper's is the mean of three runs of 150,000" in text
     assert "test error 1.16 % (116 of 10,000 wrong)" in text
     assert "peak memory" not in text and "pictures" not in text

@@ -22,7 +22,7 @@ WAITING = """
 import sys, time
 from stn_np.cli import main
 from stn_np.training.progress import Progress
-from stn_np.training.stopping import StopSignals
+from stn_np.training.run import StopSignals
 
 asked, ask = [], StopSignals._ask
 

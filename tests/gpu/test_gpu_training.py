@@ -17,26 +17,29 @@ import pytest
 from stn_np.backend import to_numpy
 from stn_np.cli import main
 from stn_np.data import Dataset, distort, distorted_size, load_digits
+from stn_np.experiments import open_run
+from stn_np.experiments.distorted_digits import DistortedDigits, DistortedDigitsSettings
 from stn_np.gpu import graph as cuda_graph
 from stn_np.gpu.devices import to_device
 from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
 from stn_np.models import build
 from stn_np.module import Module
-from stn_np.training import checkpoint, graph, loop, session
-from stn_np.training.config import TrainConfig, defaults_for
-from stn_np.training.divergence import DivergedError
+from stn_np.training import checkpoint, loop, run
+from stn_np.training.checkpoint import restore, state_of
 from stn_np.training.evaluate import evaluate
-from stn_np.training.folder import RunFolder, open_run
-from stn_np.training.graph import GpuStep
-from stn_np.training.loop import Trainer
-from stn_np.training.optimizer_base import gradient_norm, localisation_factor
-from stn_np.training.optimizers import OPTIMIZERS, Optimizer, build_optimizer
+from stn_np.training.folder import RunFolder
+from stn_np.training.loop import DivergedError, Trainer
+from stn_np.training.optimizers import (
+    OPTIMIZERS,
+    Optimizer,
+    build_optimizer,
+    localisation_factor,
+)
 from stn_np.training.progress import Progress
-from stn_np.training.results import finish
+from stn_np.training.run import StoppedError
 from stn_np.training.schedule import learning_rate
-from stn_np.training.session import StoppedError
-from stn_np.training.state import restore, state_of
+from stn_np.training.step import TrainingStep
 
 STEPS = 50
 
@@ -80,10 +83,12 @@ def gpu_curve(
     *,
     graph: bool = True,
     name: str = "adamw",
+    loss: Any = cross_entropy,
 ) -> tuple[np.ndarray, Optimizer]:
     """The sums after each step, made where `Trainer` makes them."""
     optimizer = build_optimizer(name, model.to("gpu"), localisation_factor(2.0))
-    step, batch = GpuStep(model, optimizer, graph=graph), batches(distortion, dtype, "gpu")
+    step = TrainingStep(model, optimizer, loss, graph=graph)
+    batch = batches(distortion, dtype, "gpu")
     sums = []
     for k in range(steps):
         step(*batch(k), rate(k))
@@ -103,7 +108,7 @@ def cpu_curve(model: Module, distortion: str, dtype: type, steps: int) -> np.nda
         loss, backward_loss = cross_entropy(logits, labels)
         backward(backward_loss())
         wrong = (logits.argmax(axis=1) != labels).sum()
-        measured.append([float(loss), float(wrong), float(gradient_norm(model))])
+        measured.append([float(loss), float(wrong), float(optimizer.gradient_norm())])
         optimizer.step(rate(k))
     return np.cumsum(measured, axis=0)
 
@@ -152,7 +157,7 @@ def test_a_graph_gives_the_bits_of_single_launches(
 @pytest.mark.parametrize("as_graph", [True, False])
 def test_no_step_waits_for_the_gpu(cupy: Any, as_graph: bool) -> None:
     model = network("st-cnn", "R", np.float32, filters=2).to("gpu")
-    step = GpuStep(model, build_optimizer("adamw", model), graph=as_graph)
+    step = TrainingStep(model, build_optimizer("adamw", model), graph=as_graph)
     batch = batches("R", np.float32, "gpu")
     step(*batch(0), 0.1)  # to capture is to wait
     cupy.synchronisations.clear()
@@ -163,10 +168,10 @@ def test_no_step_waits_for_the_gpu(cupy: Any, as_graph: bool) -> None:
 
 def test_all_steps_after_the_first_are_replays(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
-    step = GpuStep(model, build_optimizer("adamw", model))
+    step = TrainingStep(model, build_optimizer("adamw", model))
     batch = batches("R", np.float32, "gpu")
     step(*batch(0), 0.1)
-    monkeypatch.setattr(GpuStep, "_work", None)
+    monkeypatch.setattr(TrainingStep, "_work", None)
     for k in range(1, 3):
         step(*batch(k), 0.1)
     assert np.isfinite(step.look()[0]).all()
@@ -174,7 +179,7 @@ def test_all_steps_after_the_first_are_replays(cupy: Any, monkeypatch: pytest.Mo
 
 def test_other_shapes_are_no_replay(cupy: Any) -> None:
     model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
-    step = GpuStep(model, build_optimizer("adamw", model))
+    step = TrainingStep(model, build_optimizer("adamw", model))
     images, labels = batches("R", np.float32, "gpu")(0)
     with pytest.raises(ValueError, match="labels: expected shape"):
         step(images, labels[:1], 0.1)  # a first step that fails says nothing of the next
@@ -183,11 +188,11 @@ def test_other_shapes_are_no_replay(cupy: Any) -> None:
     as_first = r"expected shape \(8{}\) and {}, as in the first step, got"
     image, label = as_first.format(", 1, 28, 28", "float32"), as_first.format(",", "int64")
     for wrong, error, match in (
-        ((images[:7], labels[:7]), ValueError, rf"images: {image} \(7, 1, 28, 28\) and float32"),
-        ((images.astype(np.float64), labels), ValueError, f"images: {image}.* float64"),
-        ((images, labels[:1]), ValueError, rf"labels: {label} \(1,\) and int64"),
-        ((images, labels + 0.5), ValueError, f"labels: {label}.* float64"),
-        ((images, to_numpy(labels)), TypeError, "the first labels in CuPy, labels in NumPy"),
+        ((images[:7], labels[:7]), ValueError, rf"inputs: {image} \(7, 1, 28, 28\) and float32"),
+        ((images.astype(np.float64), labels), ValueError, f"inputs: {image}.* float64"),
+        ((images, labels[:1]), ValueError, rf"targets: {label} \(1,\) and int64"),
+        ((images, labels + 0.5), ValueError, f"targets: {label}.* float64"),
+        ((images, to_numpy(labels)), TypeError, "the first targets in CuPy, targets in NumPy"),
     ):
         with pytest.raises(error, match=match):
             step(*wrong, 0.1)
@@ -197,20 +202,15 @@ def test_other_shapes_are_no_replay(cupy: Any) -> None:
     step(images, labels, 0.1)
 
 
-def test_a_step_that_cannot_be_captured_is_made_all_the_same(
-    cupy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = graph.cross_entropy
-
+def test_a_step_that_cannot_be_captured_is_made_all_the_same(cupy: Any) -> None:
     def looking(logits: Any, labels: Any) -> tuple:
         float(logits.sum())
-        return real(logits, labels)
+        return cross_entropy(logits, labels)
 
     plain, model = (network("st-fcn", "R", np.float32, filters=32) for _ in range(2))
     expected, _ = gpu_curve(plain, "R", np.float32, 4)
-    monkeypatch.setattr(graph, "cross_entropy", looking)
     with pytest.warns(RuntimeWarning, match="no CUDA graph.*StreamCaptureUnsupported"):
-        found, _ = gpu_curve(model, "R", np.float32, 4)
+        found, _ = gpu_curve(model, "R", np.float32, 4, loss=looking)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -361,7 +361,7 @@ def test_an_optimiser_made_before_its_model_moved_to_the_gpu(
             optimizer.step(0.1)
         else:
             images, labels = cupy.zeros((2, 1, 28, 28), np.float32), cupy.asarray([0, 1])
-            GpuStep(model, optimizer, graph=as_graph)(images, labels, 0.1)
+            TrainingStep(model, optimizer, graph=as_graph)(images, labels, 0.1)
     for key, x in numpy_weights(model).items():
         np.testing.assert_array_equal(x, before[key])
 
@@ -400,23 +400,23 @@ def small_data() -> tuple[Dataset, Dataset]:
     )
 
 
-def config(**settings: Any) -> TrainConfig:
+def config(**settings: Any) -> DistortedDigitsSettings:
     small = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}
-    settings = {**defaults_for("digits"), **small, **settings}
-    return TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings)
+    settings = {**DistortedDigitsSettings.defaults("digits"), **small, **settings}
+    return DistortedDigitsSettings(data="digits", **settings)
 
 
 def trainer(device: str = "gpu", **settings: Any) -> Trainer:
-    return Trainer(config(**settings), *small_data(), device)
+    return Trainer(DistortedDigits(config(**settings), device, small_data()))
 
 
 def test_batches_show_the_same_images_on_both(cupy: Any) -> None:
     here, there = (trainer(device, distortion="RTS", model="fcn") for device in ("cpu", "gpu"))
     for step in (0, 7):
-        (x, y), (x2, y2) = here.batches[step], there.batches[step]
+        (x, y), (x2, y2) = here.task.batch(step), there.task.batch(step)
         np.testing.assert_allclose(x2.get(), x, atol=1e-6)
         np.testing.assert_array_equal(y2.get(), y)
-    np.testing.assert_array_equal(there.test.images.get(), here.test.images)
+    np.testing.assert_array_equal(there.data.inputs.get(), here.data.inputs)
 
 
 def test_an_epoch_reads_back_at_its_end_only(cupy: Any) -> None:
@@ -467,16 +467,16 @@ def test_metrics_as_on_the_cpu(cupy: Any) -> None:
         t.end_epoch()
     np.testing.assert_allclose(there.rows, here.rows, rtol=1e-4)
     found, expected = there.evaluate(), here.evaluate()
-    assert type(found.predictions) is type(found.labels) is np.ndarray
-    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert type(found.outputs) is type(found.targets) is np.ndarray
+    np.testing.assert_array_equal(found.targets, expected.targets)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
 
 
 def test_evaluation_waits_once_at_its_end(cupy: Any) -> None:
     t = trainer()
     cupy.synchronisations.clear()
-    evaluate(t.model, t.test.images, t.test.labels, block=3)
-    assert len(cupy.synchronisations) == 3  # loss, predictions, labels: not once a block
+    evaluate(t.model, t.data.inputs, t.data.targets, block=3)
+    assert len(cupy.synchronisations) == 3  # sums, outputs, labels: not once a block
 
 
 @pytest.mark.parametrize(("begin", "end"), [("cpu", "gpu"), ("gpu", "cpu")])
@@ -519,17 +519,17 @@ class StopAt(Progress):
 
 def begin(path: Path, **settings: Any) -> RunFolder:
     folder = RunFolder(path)
-    folder.create(config(**settings))
+    folder.create("distorted-digits", config(**settings))
     return folder
 
 
 def sit(folder: RunFolder, device: str, stop: int | None = None) -> None:
     """One sitting on a device: from where the run is to its end, or to a signal."""
-    train, test = small_data()
-    t = Trainer(open_run(folder.path)[1], train, test, device)
-    session.go_on(t, folder)
-    session.train(t, folder, StopAt(t, stop))
-    finish(t, folder, train)
+    _, kind, settings = open_run(folder.path)
+    t = Trainer(kind(settings, device, small_data()))
+    run.go_on(t, folder)
+    run.train(t, folder, StopAt(t, stop))
+    run.finish(t, folder)
 
 
 def outcome(folder: RunFolder) -> dict[str, bytes]:
@@ -578,17 +578,13 @@ def test_divergence_leaves_the_last_checkpoint_sound(cupy: Any, tmp_path: Path) 
     assert all(np.isfinite(x).all() for name, x in newest.arrays.items() if "weights/" in name)
 
 
-def test_an_infinite_loss_with_finite_weights_is_seen(
-    cupy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = graph.cross_entropy
-
+def test_an_infinite_loss_with_finite_weights_is_seen(cupy: Any) -> None:
     def infinite(logits: Any, labels: Any) -> tuple:
-        loss, backward = real(logits, labels)
+        loss, backward = cross_entropy(logits, labels)
         return loss + np.float32(np.inf), backward
 
-    monkeypatch.setattr(graph, "cross_entropy", infinite)
     t = trainer()
+    t._make_step._loss = infinite
     t.train_step()
     with pytest.raises(
         DivergedError, match=r"steps 1 to 1 \(epoch 1\): a loss, gradient or weight"

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from stn_np.module import Module, Parameter
-from stn_np.training.optimizer_base import gradient_norm, localisation_factor
-from stn_np.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, build_optimizer
+from stn_np.training.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adam,
+    AdamW,
+    build_optimizer,
+    localisation_factor,
+)
 
 SHAPES = {"weight": (3, 5), "bias": (7,), "scalar": ()}
 
@@ -151,11 +157,11 @@ def test_gradient_norm() -> None:
     model = Holder()
     set_gradients(model, np.random.default_rng(5))
     whole = np.concatenate([p.grad.ravel() for p in model.parameters()])
-    norm = gradient_norm(model)
+    norm = SGD(model).gradient_norm()
     assert norm.shape == () and norm.dtype == np.float64
     np.testing.assert_allclose(norm, np.linalg.norm(whole), rtol=1e-14)
     model.bias.grad[2] = np.nan
-    assert np.isnan(gradient_norm(model))
+    assert np.isnan(SGD(model).gradient_norm())
 
 
 def test_no_parameters() -> None:

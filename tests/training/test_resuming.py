@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 from stn_np.data import Dataset, load_digits
-from stn_np.training import checkpoint, session, storage
+from stn_np.experiments import open_run
+from stn_np.experiments.distorted_digits import DistortedDigits, DistortedDigitsSettings
+from stn_np.training import checkpoint, run, storage
 from stn_np.training.checkpoint import CheckpointError
-from stn_np.training.config import TrainConfig, defaults_for
-from stn_np.training.folder import RunFolder, open_run
+from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.progress import Progress
-from stn_np.training.results import finish
-from stn_np.training.session import StoppedError
-from stn_np.training.stopping import StopSignals
+from stn_np.training.run import StoppedError, StopSignals
 
 TOTAL = 15  # three epochs of five steps
 
@@ -35,9 +34,9 @@ def small_data() -> tuple[Dataset, Dataset]:
 
 def begin(path: Path, **settings: object) -> RunFolder:
     small = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}
-    settings = {**defaults_for("digits"), **small, **settings}
     folder = RunFolder(path)
-    folder.create(TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings))
+    settings = {"data": "digits", **DistortedDigitsSettings.defaults("digits"), **small, **settings}
+    folder.create("distorted-digits", DistortedDigitsSettings(**settings))
     return folder
 
 
@@ -58,12 +57,12 @@ class StopAt(Progress):
 
 def sit(folder: RunFolder, stop: int | None = None, number: int = signal.SIGINT) -> list[str]:
     """One sitting: from where the run is to its end, or to a signal."""
-    _, config = open_run(folder.path)
-    train, test = small_data()
-    trainer = Trainer(config, train, test)
-    notes = session.go_on(trainer, folder)
-    session.train(trainer, folder, StopAt(trainer, stop, number))
-    finish(trainer, folder, train)
+    _, kind, settings = open_run(folder.path)
+    assert kind is DistortedDigits
+    trainer = Trainer(kind(settings, halves=small_data()))
+    notes = run.go_on(trainer, folder)
+    run.train(trainer, folder, StopAt(trainer, stop, number))
+    run.finish(trainer, folder)
     return notes
 
 

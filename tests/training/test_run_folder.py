@@ -10,36 +10,33 @@ import numpy as np
 import pytest
 
 from stn_np.data import load_digits
-from stn_np.training.config import (
-    DEFAULTS,
-    TrainConfig,
-    check_settings,
-    data_checksum,
-    defaults_for,
-    load_config,
+from stn_np.experiments import open_run
+from stn_np.experiments.classification import data_checksum
+from stn_np.experiments.distorted_digits import (
+    DistortedDigits,
+    DistortedDigitsSettings,
+    paper_error,
+    why_different,
 )
-from stn_np.training.folder import (
-    RunFolder,
-    check_new_folder,
-    check_writable,
-    default_folder,
-    open_run,
-)
-from stn_np.training.paper import paper_error, why_different
-from stn_np.training.records import read_csv, read_json, write_csv, write_json
-from stn_np.training.results import peak_memory_mb
+from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
+from stn_np.training.run import peak_memory_mb
+from stn_np.training.storage import read_csv, read_json, write_csv, write_json
 
 
-def config(**settings: object) -> TrainConfig:
-    settings = {"data": "digits", "data_checksum": "0", "data_dir": None, **settings}
-    return TrainConfig(**{**defaults_for("digits"), **settings})
+def config(**settings: object) -> DistortedDigitsSettings:
+    defaults = DistortedDigitsSettings.defaults("digits")
+    return DistortedDigitsSettings(**{"data": "digits", **defaults, **settings})
+
+
+def stem(**settings: object) -> str:
+    return DistortedDigits(config(**settings)).stem()
 
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a" / "run")
     wanted = config(lr=1e-3 / 3, seed=12)
-    folder.create(wanted)
-    assert open_run(folder.path) == (folder, wanted)
+    folder.create("distorted-digits", wanted)
+    assert open_run(folder.path) == (folder, DistortedDigits, wanted)
     with pytest.raises(FrozenInstanceError):
         wanted.lr = 1.0  # type: ignore[misc]
 
@@ -70,24 +67,22 @@ def test_bad_settings_are_refused_by_name(settings: dict, message: str) -> None:
 
 def test_settings_are_named_as_the_user_knows_them() -> None:
     with pytest.raises(ValueError, match="^--batch-size: "):
-        check_settings({"batch_size": 0}, label=lambda name: "--" + name.replace("_", "-"))
+        DistortedDigitsSettings.check(
+            {"batch_size": 0}, label=lambda name: "--" + name.replace("_", "-")
+        )
 
 
 def test_defaults() -> None:
-    for row in DEFAULTS.values():
-        assert row.keys() == DEFAULTS["mnist"].keys()
-    assert config() == TrainConfig(
-        data="digits", data_checksum="0", data_dir=None, **defaults_for("digits")
-    )
-    assert defaults_for("/some/folder") == defaults_for("digits")
-    assert defaults_for("mnist") != defaults_for("digits")
+    defaults = DistortedDigitsSettings.defaults
+    assert defaults("/some/folder") == defaults("digits")
+    assert defaults("mnist") != defaults("digits")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "expected JSON"),
-        ("[]", "expected the settings .* got list"),
+        ("[]", "expected a JSON object, got list"),
         ('{"lr": 1}', "expected the settings .*; got lr"),
     ],
 )
@@ -95,16 +90,16 @@ def test_damaged_config(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"config.json: {message}"):
-        load_config(path)
+        open_run(tmp_path)
 
 
 def test_config_with_a_bad_value(tmp_path: Path) -> None:
+    RunFolder(tmp_path).create("distorted-digits", config())
     path = tmp_path / "config.json"
-    config().save(path)
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "lr": "high"}))
     with pytest.raises(TypeError, match="config.json: lr: expected a finite number"):
-        load_config(path)
+        open_run(tmp_path)
 
 
 def test_no_run_folder(tmp_path: Path) -> None:
@@ -139,11 +134,11 @@ def test_a_place_where_nothing_can_be_written(
 
 
 def test_default_folders_are_numbered(tmp_path: Path) -> None:
-    assert default_folder(config(), tmp_path).name == "digits-R-st-cnn-001"
+    assert free_folder(tmp_path, stem()).name == "digits-R-st-cnn-001"
     (tmp_path / "digits-R-st-cnn-001").mkdir()
-    assert default_folder(config(), tmp_path).name == "digits-R-st-cnn-002"
-    mine = config(data="/home/me/my pictures", distortion="RTS", model="fcn")
-    assert default_folder(mine, tmp_path).name == "my_pictures-RTS-fcn-001"
+    assert free_folder(tmp_path, stem()).name == "digits-R-st-cnn-002"
+    mine = stem(data="/home/me/my pictures", distortion="RTS", model="fcn")
+    assert free_folder(tmp_path, mine).name == "my_pictures-RTS-fcn-001"
 
 
 def test_default_folders_name_the_transform_unless_it_is_the_default(tmp_path: Path) -> None:
@@ -154,7 +149,7 @@ def test_default_folders_name_the_transform_unless_it_is_the_default(tmp_path: P
         ("cnn", "tps"): "digits-R-cnn-001",  # it has none
     }
     for (model, transform), name in named.items():
-        assert default_folder(config(model=model, transform=transform), tmp_path).name == name
+        assert free_folder(tmp_path, stem(model=model, transform=transform)).name == name
 
 
 def test_data_checksum_sees_every_change() -> None:

@@ -10,24 +10,24 @@ import pytest
 import stn_np
 from stn_np.cli import main
 from stn_np.data import fixed_test_set, load_digits
-from stn_np.training import load_model
+from stn_np.experiments import load_model
+from stn_np.experiments.distorted_digits import DistortedDigits, DistortedDigitsSettings
 from stn_np.training.checkpoint import CheckpointError
-from stn_np.training.config import TrainConfig, defaults_for
 from stn_np.training.evaluate import evaluate
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.progress import Progress
-from stn_np.training.session import train as sit
+from stn_np.training.run import train as sit
 
 
 def a_run(path: Path, **settings: object) -> tuple[RunFolder, Trainer]:
     small = {"model": "st-cnn", "filters": 4, "epochs": 1, "batch_size": 20, **settings}
-    settings = {**defaults_for("digits"), **small}
-    config = TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings)
+    settings = {**DistortedDigitsSettings.defaults("digits"), **small}
+    config = DistortedDigitsSettings(data="digits", **settings)
     folder = RunFolder(path)
-    folder.create(config)
+    folder.create("distorted-digits", config)
     few = [replace(d, images=d.images[:40], labels=d.labels[:40]) for d in load_digits()]
-    trainer = Trainer(config, *few)
+    trainer = Trainer(DistortedDigits(config, halves=tuple(few)))
     sit(trainer, folder, Progress(trainer))
     return folder, trainer
 
@@ -40,9 +40,9 @@ def a_run(path: Path, **settings: object) -> tuple[RunFolder, Trainer]:
 def test_it_says_what_the_trained_one_says(tmp_path, settings):
     folder, trainer = a_run(tmp_path / "run", **settings)
     model = load_model(folder.path)
-    assert type(model) is stn_np.models.Model and model.name == trainer.config.model
+    assert type(model) is stn_np.models.Model and model.name == trainer.settings.model
     _, test = load_digits()
-    test = fixed_test_set(test, trainer.config.distortion, trainer.config.test_seed)
+    test = fixed_test_set(test, trainer.settings.distortion, trainer.settings.test_seed)
     images = test.images[:30]
     np.testing.assert_array_equal(model(images)[0], trainer.model(images)[0])
 
@@ -64,5 +64,6 @@ def test_no_run(tmp_path):
 
 def test_weights_of_another_size(tmp_path):
     folder, _ = a_run(tmp_path / "run", model="fcn", filters=16)
+    folder.config.write_text(folder.config.read_text().replace('"filters": 16', '"filters": 17'))
     with pytest.raises(CheckpointError, match=r"checkpoint-00000002\.npz: the checkpoint does not"):
-        load_model(folder.path, image_size=(20, 20))
+        load_model(folder.path)

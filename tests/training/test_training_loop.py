@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from stn_np.data import Dataset, load_digits
+from stn_np.experiments.classification import choose
+from stn_np.experiments.distorted_digits import DistortedDigits, DistortedDigitsSettings
 from stn_np.layers import cross_entropy
-from stn_np.training.batches import Batches
-from stn_np.training.config import TrainConfig, defaults_for
-from stn_np.training.divergence import DivergedError
+from stn_np.training.checkpoint import restore, state_of
 from stn_np.training.evaluate import Evaluation, evaluate
-from stn_np.training.frames import choose
-from stn_np.training.loop import METRICS, Trainer
-from stn_np.training.state import restore, state_of
+from stn_np.training.loop import DivergedError, Trainer
 
 SMALL = {"model": "st-fcn", "filters": 32, "epochs": 3, "batch_size": 12}
 
@@ -28,16 +26,23 @@ def small_data() -> tuple[Dataset, Dataset]:
     )
 
 
+def experiment(halves: tuple[Dataset, Dataset], **settings: object) -> DistortedDigits:
+    settings = {**DistortedDigitsSettings.defaults("digits"), "data": "digits", **settings}
+    return DistortedDigits(DistortedDigitsSettings(**settings), halves=halves)
+
+
+def batches(train: Dataset, size: int, distortion: str, seed: int = 0) -> DistortedDigits:
+    return experiment((train, train), batch_size=size, distortion=distortion, seed=seed)
+
+
 def trainer(**settings: object) -> Trainer:
-    settings = {**defaults_for("digits"), **SMALL, **settings}
-    config = TrainConfig(data="digits", data_checksum="0", data_dir=None, **settings)
-    return Trainer(config, *small_data())
+    return Trainer(experiment(small_data(), **{**SMALL, **settings}))
 
 
 def run(t: Trainer, steps: int | None = None) -> Trainer:
     for _ in range(t.total_steps if steps is None else steps):
         t.train_step()
-        if t.step % t.batches.per_epoch == 0:
+        if t.step % t.steps_per_epoch == 0:
             t.end_epoch()
     return t
 
@@ -48,10 +53,10 @@ def weights(t: Trainer) -> np.ndarray:
 
 def test_batches_are_a_pure_function_of_the_step() -> None:
     train, _ = small_data()
-    first, second = (Batches(train, 12, "R", seed=4) for _ in range(2))
+    first, second = (batches(train, 12, "R", seed=4).batch for _ in range(2))
     steps = range(12)
-    forwards = [first[s] for s in steps]
-    backwards = [second[s] for s in reversed(steps)][::-1]
+    forwards = [first(s) for s in steps]
+    backwards = [second(s) for s in reversed(steps)][::-1]
     for (x, y), (x2, y2) in zip(forwards, backwards, strict=True):
         np.testing.assert_array_equal(x, x2)
         np.testing.assert_array_equal(y, y2)
@@ -59,38 +64,38 @@ def test_batches_are_a_pure_function_of_the_step() -> None:
 
 def test_another_seed_gives_other_batches() -> None:
     train, _ = small_data()
-    one, other = Batches(train, 12, "R", seed=0), Batches(train, 12, "R", seed=1)
-    assert not np.array_equal(one[0][1], other[0][1])  # order
+    one, other = (batches(train, 12, "R", seed=seed).batch for seed in (0, 1))
+    assert not np.array_equal(one(0)[1], other(0)[1])  # order
     alone = replace(train, images=train.images[:1], labels=train.labels[:1])
-    one, other = Batches(alone, 1, "R", seed=0), Batches(alone, 1, "R", seed=1)
-    assert not np.array_equal(one[0][0], other[0][0])  # distortion
+    one, other = (batches(alone, 1, "R", seed=seed).batch for seed in (0, 1))
+    assert not np.array_equal(one(0)[0], other(0)[0])  # distortion
 
 
 def test_an_epoch_shows_each_image_at_most_once_and_each_epoch_another_order() -> None:
     train, _ = small_data()
     train = replace(train, labels=np.arange(62))  # labels that tell the images apart
-    batches = Batches(train, 12, "none", seed=0)
-    epochs = [np.concatenate([batches[5 * e + i][1] for i in range(5)]) for e in range(3)]
+    batch = batches(train, 12, "none").batch
+    epochs = [np.concatenate([batch(5 * e + i)[1] for i in range(5)]) for e in range(3)]
     for labels in epochs:
         assert len(set(labels)) == len(labels) == 60
     assert not np.array_equal(epochs[0], epochs[1])
-    images, labels = batches[7]
+    images, labels = batch(7)
     np.testing.assert_array_equal(images, train.images[labels])
 
 
 def test_images_are_distorted_afresh_in_every_epoch() -> None:
     train, _ = small_data()
     one = replace(train, images=train.images[:1], labels=train.labels[:1])
-    batches = Batches(one, 1, "R", seed=0)
-    assert not np.array_equal(batches[0][0], batches[1][0])
-    assert batches[0][0].shape == (1, 1, 28, 28)
-    assert Batches(one, 1, "RTS", seed=0)[0][0].shape == (1, 1, 42, 42)
+    batch = batches(one, 1, "R").batch
+    assert not np.array_equal(batch(0)[0], batch(1)[0])
+    assert batch(0)[0].shape == (1, 1, 28, 28)
+    assert batches(one, 1, "RTS").batch(0)[0].shape == (1, 1, 42, 42)
 
 
 def test_fewer_images_than_a_batch_make_one_batch() -> None:
-    batches = Batches(small_data()[0], 256, "none", seed=0)
-    assert (batches.size, batches.per_epoch) == (62, 1)
-    assert len(batches[0][0]) == 62
+    one = batches(small_data()[0], 256, "none")
+    assert (one.order.size, one.order.per_epoch) == (62, 1)
+    assert len(one.batch(0)[0]) == 62
 
 
 def test_same_seed_same_bits_other_seed_other_bits() -> None:
@@ -101,13 +106,13 @@ def test_same_seed_same_bits_other_seed_other_bits() -> None:
         np.testing.assert_array_equal(x, again.frames.arrays()[name])
     assert not np.array_equal(weights(first), weights(other))
     # The test set is the same for every seed, so that runs can be compared.
-    np.testing.assert_array_equal(first.test.images, other.test.images)
+    np.testing.assert_array_equal(first.data.inputs, other.data.inputs)
 
 
 def test_a_step_is_forward_backward_update() -> None:
     t = trainer(optimizer="sgd", schedule="constant", lr=0.1, loc_lr_factor=1.0)
     twin = trainer()
-    images, labels = twin.batches[0]
+    images, labels = twin.task.batch(0)
     logits, backward = twin.model(images, needs_dx=False)
     loss, backward_loss = cross_entropy(logits, labels)
     backward(backward_loss())
@@ -127,8 +132,8 @@ def test_metrics_of_an_epoch() -> None:
     for _ in range(5):
         t.train_step()
     sums = t.sums.copy()
-    row = dict(zip(METRICS, t.end_epoch(), strict=True))
-    tested = evaluate(t.model, t.test.images, t.test.labels)
+    row = dict(zip(t.columns, t.end_epoch(), strict=True))
+    tested = evaluate(t.model, t.data.inputs, t.data.targets)
     assert row["epoch"] == 1 and row["step"] == 5
     assert row["lr"] == t.lr(4)
     np.testing.assert_allclose(row["train_loss"], sums[0] / 5)
@@ -140,7 +145,8 @@ def test_metrics_of_an_epoch() -> None:
 
 def test_it_learns() -> None:
     t = run(trainer(epochs=20, distortion="none"))
-    assert t.rows[-1][METRICS.index("train_loss")] < 0.2 * t.rows[0][METRICS.index("train_loss")]
+    loss = t.columns.index("train_loss")
+    assert t.rows[-1][loss] < 0.2 * t.rows[0][loss]
 
 
 def test_localisation_factor_zero_freezes_the_localisation_net_only() -> None:
@@ -170,19 +176,19 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     t = trainer()
-    monkeypatch.setattr("stn_np.training.loop.gradient_norm", lambda model: np.array(np.inf))
+    monkeypatch.setattr(t.optimizer, "gradient_norm", lambda: np.array(np.inf))
     with pytest.raises(DivergedError, match="gradient norm inf"):
         t.train_step()
     assert t.step == 0
 
 
-def test_an_infinite_loss_with_finite_gradients_stops_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_infinite_loss_with_finite_gradients_stops_too() -> None:
     def infinite(logits: np.ndarray, labels: np.ndarray) -> tuple:
         loss, backward = cross_entropy(logits, labels)
         return loss + np.float32(np.inf), backward
 
     t = trainer()
-    monkeypatch.setattr("stn_np.training.loop.cross_entropy", infinite)
+    t._make_step._loss = infinite
     with pytest.raises(DivergedError, match=r"loss inf, gradient norm \d"):
         t.train_step()
 
@@ -223,12 +229,12 @@ def test_followed_digits_are_of_all_classes() -> None:
 
 def test_evaluation_in_blocks() -> None:
     t = run(trainer(), 5)
-    whole = evaluate(t.model, t.test.images, t.test.labels)
-    parts = evaluate(t.model, t.test.images, t.test.labels, block=7)
+    whole = evaluate(t.model, t.data.inputs, t.data.targets)
+    parts = evaluate(t.model, t.data.inputs, t.data.targets, block=7)
     np.testing.assert_array_equal(parts.predictions, whole.predictions)
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
     with pytest.raises(ValueError, match="images: expected at least one"):
-        evaluate(t.model, t.test.images[:0], t.test.labels[:0])
+        evaluate(t.model, t.data.inputs[:0], t.data.targets[:0])
 
 
 def test_the_test_set_is_evaluated_again_after_every_change() -> None:
@@ -255,4 +261,4 @@ def test_no_images(half: int) -> None:
     data = list(small_data())
     data[half] = replace(data[half], images=data[half].images[:0], labels=data[half].labels[:0])
     with pytest.raises(ValueError, match="data: expected at least one (training|test) image"):
-        Trainer(trainer().config, *data)
+        Trainer(experiment(tuple(data)))

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from test_resuming import begin, sit
 
+from stn_np.experiments import open_run
 from stn_np.training import checkpoint
 from stn_np.training.checkpoint import CheckpointError
-from stn_np.training.divergence import DivergedError
-from stn_np.training.folder import RunFolder, open_run
-from stn_np.training.loop import Trainer
-from stn_np.training.session import StoppedError
+from stn_np.training.folder import RunFolder
+from stn_np.training.loop import DivergedError, Trainer
+from stn_np.training.run import StoppedError
 
 
 def test_of_two_that_create_a_run_one_is_refused(tmp_path: Path) -> None:
     begin(tmp_path / "run")
     with pytest.raises(FileExistsError):
         begin(tmp_path / "run", seed=1)
-    assert open_run(tmp_path / "run")[1].seed == 0
+    assert open_run(tmp_path / "run")[2].seed == 0
 
 
 def test_a_run_belongs_to_one_process(tmp_path: Path) -> None:
@@ -79,15 +79,16 @@ def test_default_names_are_claimed_one_by_one(
     from stn_np.cli import train as command
 
     monkeypatch.setattr(command, "RUNS", tmp_path)
-    config = open_run(begin(tmp_path / "other").path)[1]
-    first = command._create_folder(None, config)
+    _, kind, settings = open_run(begin(tmp_path / "other").path)
+    experiment = kind(settings)
+    first = command._create_folder(None, experiment)
     # Somebody takes the next name between our looking and our making.
     wanted = [tmp_path / "digits-R-st-fcn-002", tmp_path / "digits-R-st-fcn-003"]
-    RunFolder(wanted[0]).create(config)
+    RunFolder(wanted[0]).create(kind.name, settings)
     names = iter(wanted)
-    monkeypatch.setattr(command, "default_folder", lambda *_: next(names))
+    monkeypatch.setattr(command, "free_folder", lambda *_: next(names))
     assert first.path.name == "digits-R-st-fcn-001"
-    assert command._create_folder(None, config).path == wanted[1]
+    assert command._create_folder(None, experiment).path == wanted[1]
 
 
 @pytest.mark.parametrize("hard_links", [True, False])
@@ -100,8 +101,8 @@ def test_a_run_is_claimed_with_and_without_hard_links(
     if not hard_links:
         monkeypatch.setattr("os.link", refuse)
     folder = begin(tmp_path / "run")
-    assert open_run(folder.path)[1].seed == 0
+    assert open_run(folder.path)[2].seed == 0
     with pytest.raises(FileExistsError):
         begin(tmp_path / "run", seed=1)
-    assert open_run(folder.path)[1].seed == 0
+    assert open_run(folder.path)[2].seed == 0
     assert [p.name for p in folder.path.iterdir() if p.name.endswith(".tmp")] == []

@@ -1,0 +1,315 @@
+"""What experiments that classify pictures have in common: data, loss, score, results."""
+
+from __future__ import annotations
+
+import textwrap
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from stn_np import data
+from stn_np.backend import Array
+from stn_np.data import Dataset
+from stn_np.experiments.experiment import Experiment
+from stn_np.gpu.devices import to_device
+from stn_np.layers import cross_entropy
+from stn_np.module import Module
+from stn_np.training.batches import BatchOrder
+from stn_np.training.evaluate import Evaluation, Measured, classification_error
+from stn_np.training.settings import TrainingSettings, setting
+from stn_np.training.task import Data
+
+#: Seed of the test set: the same for all runs, so that their errors can be compared.
+TEST_SEED = 0
+
+#: How many test pictures are followed.
+N_FOLLOWED = 20
+
+#: What the data sets with a name hold, so that a network can be built without them.
+KNOWN_CLASSES, IMAGE_SIZE = {"mnist": 10, "digits": 10}, (28, 28)
+
+TRANSFORM_HELP = (
+    "what the spatial transformer may do: translation, attention, similarity, affine, projective, "
+    "tps, piecewise-affine, flow, linear-basis; or, predicting angles and the logarithms of "
+    "scales, attention-log, similarity-log, affine-natural"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings(TrainingSettings):
+    """Settings of an experiment on labelled pictures; those without help are found out.
+
+    Attributes
+    ----------
+    data : str
+        "mnist", "digits", or the absolute path of a folder of images; never "auto".
+    data_dir : str or None
+        Where the MNIST files were looked for first. Says where, not what: it may change.
+    data_checksum : str
+        CRC-32 of images and labels: a run is only continued on the data it began with.
+    n_classes : int or None
+        Of the data.
+    test_seed : int
+        Of the random numbers in the test set.
+    """
+
+    data: str = setting(
+        "auto",
+        "MNIST; 1,797 digits that come with this package; a folder of images with one sub-folder a "
+        "class; or auto: MNIST where it can be had, else digits",
+        metavar="auto|mnist|digits|FOLDER",
+        group="data",
+    )
+    data_dir: str | None = setting(
+        None,
+        "where the MNIST files are",
+        metavar="FOLDER",
+        group="data",
+        shown="$STN_NP_DATA, the user's cache, else downloaded",
+        identity=False,
+    )
+    data_checksum: str = setting("0")
+    n_classes: int | None = setting(None, since_0_1=False)
+    test_seed: int = setting(TEST_SEED, minimum=0)
+
+    @classmethod
+    def defaults(cls, name: str) -> Mapping[str, Any]:
+        """The settings of some data for all that the user did not say."""
+        return cls.by_data.get(name, cls.by_data["digits"])
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
+        """Check what the user said, by itself and together."""
+        super().check_given(given, label)
+        model = given.get("model", "st-")
+        if "transform" in given and "st-" not in model:
+            choices = next(f.metadata["choices"] for f in cls.options() if f.name == "model")
+            others = [name for name in choices if "st-" in name]
+            nearest = f"st-{model}" if f"st-{model}" in others else " or ".join(others)
+            raise ValueError(
+                f"{label('transform')}: expected a model with a spatial transformer, got "
+                f"{label('model')} {model}; {nearest} has one"
+            )
+
+
+class Classification(Experiment):
+    """Pictures to classes.
+
+    Parameters
+    ----------
+    settings
+        All of them.
+    device
+        "cpu" or "gpu": where batches and test set are.
+    halves
+        The training and the test set; by default those that the settings name, checked to be the
+        ones that the run was begun with.
+    """
+
+    Settings: ClassVar[type[PictureSettings]]
+
+    def __init__(
+        self, settings: Any, device: str = "cpu", halves: tuple[Dataset, Dataset] | None = None
+    ) -> None:
+        self.settings, self.device = settings, device
+        self._given = halves
+
+    @classmethod
+    def create(
+        cls,
+        given: Mapping[str, Any],
+        device: str = "cpu",
+        halves: tuple[Dataset, Dataset] | None = None,
+    ) -> Self:
+        """With what the user said, and the defaults for these data for all else."""
+        name = given.get("data", "auto")
+        halves = halves or data.load(name, given.get("data_dir"))
+        if name == "auto":
+            name = halves[0].name
+        elif name not in data.NAMES:
+            name = str(Path(name).resolve())
+        found = {
+            "data": name,
+            "data_checksum": data_checksum(*halves),
+            "n_classes": len(halves[0].class_names),
+        }
+        settings = cls.Settings(**{**cls.Settings.defaults(name), **given, **found})
+        return cls(settings, device, halves)
+
+    @cached_property
+    def halves(self) -> tuple[Dataset, Dataset]:
+        """The training and the test set, as they are.
+
+        Raises
+        ------
+        ValueError
+            If the data are others now than those that the run was begun with.
+        """
+        if self._given is not None:
+            return self._given
+        settings = self.settings
+        halves = data.load(settings.data, settings.data_dir)
+        if (found := data_checksum(*halves)) != settings.data_checksum:
+            raise ValueError(
+                f"data: the run was begun with data of checksum {settings.data_checksum}, but "
+                f"{settings.data} now has {found}: images were changed, added or removed"
+            )
+        return halves
+
+    @cached_property
+    def train(self) -> tuple[Array, Array]:
+        """Training images (N, 1, H, W) and labels (N,) on the device, as they are."""
+        train, _ = self.halves
+        return to_device(train.images, self.device), to_device(train.labels, self.device)
+
+    @cached_property
+    def order(self) -> BatchOrder:
+        """Which training pictures come when."""
+        settings = self.settings
+        count = len(self.halves[0].images)
+        return BatchOrder(count, settings.batch_size, settings.seed, self.device)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the pictures as they are."""
+        if self._given is None:
+            return IMAGE_SIZE
+        H, W = self._given[0].images.shape[2:]
+        return H, W
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes the data have."""
+        known = self.settings.n_classes or KNOWN_CLASSES.get(self.settings.data)
+        return known if known and self._given is None else len(self.halves[0].class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes that the model tells apart."""
+        return self.halves[0].class_names
+
+    def tested_on(self, inputs: Array, labels: Array) -> Data:
+        """Data with this test set of NumPy arrays, some pictures of each class followed."""
+        train, _ = self.halves
+        if not len(inputs):
+            raise ValueError("data: expected at least one test image, got none")
+        return Data(
+            inputs=to_device(inputs, self.device),
+            targets=to_device(labels, self.device),
+            followed=choose(labels),
+            note=train.note,
+        )
+
+    def loss(self, outputs: Array, targets: Array) -> tuple[Array, Callable[..., Array]]:
+        """Cross-entropy."""
+        return cross_entropy(outputs, targets)
+
+    def score(self, outputs: Array, targets: Array) -> dict[str, Array]:
+        """Which pictures are classified wrongly."""
+        return classification_error(outputs, targets)
+
+    def answers(self, outputs: Array) -> Array:
+        """The class with the largest logit."""
+        answers: Array = outputs.argmax(axis=1)
+        return answers
+
+    def facts(self) -> dict[str, Any]:
+        """Data and model."""
+        train, test = self.halves
+        settings = self.settings
+        return {
+            "data": train.name,
+            "train_images": len(train.images),
+            "test_images": len(test.images),
+            "model": settings.model,
+            "transform": settings.transform if "st-" in settings.model else None,
+        }
+
+    def results(self, model: Module, tested: Measured) -> dict[str, Any]:
+        """What is taken for what, the paper's figure, and figures of the experiment's own."""
+        found = Evaluation(tested.loss, tested.targets, self.answers(tested.outputs))
+        confusion = found.confusion(len(self.class_names))
+        per_class = confusion.sum(axis=1)
+        wrong = per_class - confusion.diagonal()
+        paper = self.paper()
+        return {
+            "test_wrong": found.wrong,
+            "paper_error": paper.error,
+            "paper_why": paper.why,
+            **self.figures(model),
+            "class_names": list(self.class_names),
+            "class_errors": [
+                100 * int(w) / int(n) if n else None for w, n in zip(wrong, per_class, strict=True)
+            ],
+            "confusion": confusion.tolist(),
+        }
+
+    def figures(self, model: Module) -> dict[str, Any]:
+        """Figures of the experiment's own about the trained model, by name."""
+        return {}
+
+    def stem(self, *about: str) -> str:
+        """Data and model; the transform, too, unless it is the default for these data."""
+        settings = self.settings
+        parts = [Path(settings.data).name, *about, settings.model]
+        usual = self.Settings.defaults(settings.data).get("transform", "affine")
+        if "st-" in settings.model and settings.transform != usual:
+            parts.append(settings.transform)
+        return "-".join(parts)
+
+    def headline(self) -> str:
+        """How many images there are."""
+        train, test = self.halves
+        return f"{len(train.images):,} training and {len(test.images):,} test images"
+
+    @classmethod
+    def summary(cls, results: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Data, model, and how well it does beside the paper's."""
+        wrong, count, paper = results["test_wrong"], results["test_images"], results["paper_error"]
+        why = results["paper_why"]
+        beside = f"none: {why}" if paper is None else f"{paper:.1f} %\n{textwrap.fill(why, 64)}"
+        return [
+            ("data set", f"{results['data']}, {results['train_images']:,} training images"),
+            ("model", results["model"]),
+            ("transform", results["transform"] or "none: this model has no transformer"),
+            ("parameters", f"{results['parameters']:,}"),
+            ("test error", f"{results['test_error']:.2f} %  ({wrong:,} of {count:,} wrong)"),
+            ("paper's error", beside),
+        ]
+
+    @classmethod
+    def title(cls, config: Mapping[str, Any]) -> str:
+        """Model, transform and data in one line."""
+        model, name = str(config["model"]), Path(str(config["data"])).name
+        transform = f" ({config['transform']})" if "st-" in model else ""
+        return f"{model.upper()}{transform} · {'MNIST' if name == 'mnist' else name}"
+
+
+def choose(labels: Array, count: int = N_FOLLOWED) -> Array:
+    """Indices of the pictures to follow: the first of each class, then the second of each, ...
+
+    Parameters
+    ----------
+    labels
+        (N,), the class of each test image.
+    count
+        How many; fewer if there are not so many images.
+    """
+    by_class = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    longest = max(map(len, by_class))
+    order = [rows[i] for i in range(longest) for rows in by_class if i < len(rows)]
+    return np.array(order[:count])
+
+
+def data_checksum(train: Dataset, test: Dataset) -> str:
+    """A short checksum of both halves of a data set, as 8 hexadecimal digits."""
+    crc = 0
+    for half in (train, test):
+        for array in (half.images, half.labels):
+            crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return f"{crc:08x}"

@@ -1,0 +1,171 @@
+"""What defines a run. The same settings on the same machine give the same bits.
+
+An experiment's settings are a frozen dataclass below `TrainingSettings`. Each field is made by
+`setting`: the options of the command line, their help and all checks come from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from stn_np.checks import check_choice, check_size
+from stn_np.training.optimizers import OPTIMIZERS
+from stn_np.training.schedule import SCHEDULES
+
+
+def setting(
+    default: Any,
+    help: str = "",
+    *,
+    metavar: str = "",
+    choices: Iterable[str] = (),
+    minimum: float | None = None,
+    above: float | None = None,
+    group: str = "settings",
+    shown: str = "",
+    identity: bool = True,
+    since_0_1: bool = True,
+) -> Any:
+    """A field of an experiment's settings.
+
+    Parameters
+    ----------
+    default
+        Its value where the user says nothing; its type is that of the option.
+    help
+        For the command line; without it the setting is no option.
+    metavar
+        What stands for the value in the help; by default the choices, or N for whole numbers.
+    choices
+        The names that are known.
+    minimum, above
+        The least value that is allowed; the value that it must be above.
+    group
+        The heading in the help below which it stands.
+    shown
+        What the help says the default is; by default, the default.
+    identity
+        Whether the result depends on it.
+    since_0_1
+        False: a run of version 0.1 may lack it, and has the default.
+    """
+    known = tuple(choices)
+    metavar = metavar or "|".join(known) or ("N" if type(default) is int else "")
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "choices": known,
+        "minimum": minimum,
+        "above": above,
+        "group": group,
+        "shown": shown,
+        "identity": identity,
+        "since_0_1": since_0_1,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The settings that every training has.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of the wrong kind, out of range, or an unknown name.
+    """
+
+    epochs: int = setting(20, "times through the training set", minimum=1)
+    batch_size: int = setting(64, "images in a step", minimum=1)
+    optimizer: str = setting("adamw", "how the weights are changed", choices=OPTIMIZERS)
+    lr: float = setting(
+        3e-3, "learning rate (with one-cycle: the highest)", metavar="RATE", above=0
+    )
+    loc_lr_factor: float = setting(
+        1.0, "times the learning rate for the localisation net", metavar="FACTOR", minimum=0
+    )
+    schedule: str = setting(
+        "one-cycle",
+        "the learning rate's course; step: the paper's",
+        metavar="|".join(SCHEDULES),
+        choices=SCHEDULES,
+    )
+    seed: int = setting(0, "the same seed gives the same bits on the same machine", minimum=0)
+
+    #: Other defaults for some data, by the name of the data.
+    by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        self.check(asdict(self))
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
+        """Check the settings that are there, by name.
+
+        Parameters
+        ----------
+        given
+            Some or all of the settings.
+        label
+            From a setting's name to what the user knows it by.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is of the wrong kind, out of range, or an unknown name.
+        """
+        for item in fields(cls):
+            if item.name in given and item.metadata:
+                _check(item, label(item.name), given[item.name])
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
+        """Check what a user said; others have to fit together, and may add to it."""
+        cls.check(given, label)
+
+    @classmethod
+    def options(cls) -> list[Field[Any]]:
+        """The settings that are options of the command line."""
+        return [item for item in fields(cls) if item.metadata.get("help")]
+
+    @classmethod
+    def default_text(cls, name: str) -> str:
+        """A setting's default in words, for all data where they differ."""
+        item = {item.name: item for item in fields(cls)}[name]
+        own = item.metadata["shown"] or item.default
+        values = {data: str(row.get(name, own)) for data, row in cls.by_data.items()}
+        if len(set(values.values())) < 2:
+            return str(next(iter(values.values()), own))
+        *some, rest = values.values()
+        named = [f"{value} for {data.upper()}" for data, value in zip(values, some, strict=False)]
+        return ", ".join([*named, f"{rest} for other data"])
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides about the result."""
+        free = {item.name for item in fields(self) if not item.metadata.get("identity", True)}
+        return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def _check(item: Field[Any], name: str, value: Any) -> None:
+    """One setting, by what its field says."""
+    rule = item.metadata
+    if rule["choices"]:
+        check_choice(name, value, rule["choices"])
+    elif isinstance(item.default, float):
+        _check_number(name, value, rule)
+    elif rule["minimum"] is not None:
+        check_size(name, value, int(rule["minimum"]))
+
+
+def _check_number(name: str, value: object, rule: Mapping[str, Any]) -> None:
+    """A finite number within its bounds."""
+    low = rule["minimum"] if rule["above"] is None else rule["above"]
+    wanted = f"a finite number {'of at least' if rule['above'] is None else 'above'} {low:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected {wanted}, got {value!r}")
+    if not math.isfinite(value) or value < low or (value == low and rule["above"] is not None):
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")

@@ -1,0 +1,216 @@
+"""One training step: forward, backward, update. A CPU calls it; a GPU captures it as a CUDA graph.
+
+A graph repeats the same launches on the same memory. So inputs and targets are copied to a fixed
+place first, and so are the few numbers that are other ones in each step: which step it is, the
+learning rate, and what Adam makes of it. On a GPU nothing in a step waits for the GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import Array, array_module, to_numpy
+from stn_np.checks import format_shape
+from stn_np.gpu.graph import CaptureError, capture
+from stn_np.layers import cross_entropy
+from stn_np.module import Module, Training, apply
+from stn_np.training.evaluate import Loss, Score, classification_error
+from stn_np.training.optimizers import Coefficients, Optimizer
+
+
+def quiet() -> np.errstate:
+    """A context without NumPy's warnings: overflow is looked for, and reported in words."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+class NotFiniteError(ArithmeticError):
+    """A step on the CPU has no finite loss or gradient. It was not made."""
+
+    def __init__(self, loss: float, norm: float) -> None:
+        super().__init__(f"loss {loss:g}, gradient norm {norm:g}")
+
+
+class TrainingStep:
+    """Forward, backward and update, with what is measured summed up.
+
+    Parameters
+    ----------
+    model
+        Where it is trained.
+    optimizer
+        Of that model, made after it was moved there.
+    loss
+        (outputs, targets) to the batch's mean loss and its pullback.
+    score
+        (outputs, targets) to named figures of each sample.
+    n_scores
+        How many figures these are.
+    seed
+        Of the random numbers that layers draw in training.
+    graph
+        False: on a GPU each launch by itself, with the same results bit for bit.
+
+    Attributes
+    ----------
+    sums : Array
+        (2 + n_scores,), float64, where the model is: loss, figures and gradient norm. The loss and
+        the norm are summed over the steps, the figures over the samples.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss = cross_entropy,
+        score: Score = classification_error,
+        *,
+        n_scores: int = 1,
+        seed: int = 0,
+        graph: bool = True,
+    ) -> None:
+        self._model, self._optimizer, self._loss, self._score = model, optimizer, loss, score
+        xp = array_module(parameter=model.parameters()[0].data)
+        self._on_gpu = xp is not np
+        self._graph = self._on_gpu and graph
+        self._seed = seed
+        self.sums: Array = xp.zeros(2 + n_scores)
+        self._inputs: _Inputs | None = None
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(self, inputs: Array, targets: Array, lr: float) -> None:
+        """Make one step.
+
+        Parameters
+        ----------
+        inputs
+            (N, ...), where the model is; in a graph, the same N in every step.
+        targets
+            (N, ...), there too.
+        lr
+            Learning rate.
+
+        Raises
+        ------
+        NotFiniteError
+            On the CPU, if the loss or the gradient is not finite. The step is not made.
+        TypeError
+            If the arrays are not where the model is.
+        ValueError
+            If, in a graph, the arrays are of another shape or dtype than in the step before. The
+            step is not made.
+        """
+        if not self._graph:
+            with quiet():
+                step = self._optimizer.n_steps
+                self._work(inputs, targets, step, lambda: self._optimizer.advance(lr))
+            return
+        if self._inputs is not None and self._replay is not None:
+            self._inputs.check(inputs, targets)
+        step, numbers = self._optimizer.n_steps, self._optimizer.advance(lr)
+        if self._inputs is None or self._replay is None:  # a first step that failed leaves no trace
+            self._inputs = _Inputs(inputs, targets, numbers)
+        self._inputs.fill(inputs, targets, step, numbers)
+        if self._replay is None:
+            self._capture(self._inputs)
+        else:
+            self._replay()
+
+    def _work(
+        self, inputs: Array, targets: Array, step: Any, numbers: Callable[[], Mapping[float, Any]]
+    ) -> None:
+        """The step itself; on a GPU, launches only.
+
+        Parameters
+        ----------
+        inputs, targets
+            The batch.
+        step
+            Which step it is, counted from 0: a whole number, or in a graph a 0-d array with it.
+        numbers
+            Gives what the optimiser's update needs, once it is certain that there will be one.
+        """
+        self._optimizer.zero_grad()
+        mode = Training(self._seed, step)
+        outputs, backward = apply(self._model, inputs, needs_dx=False, mode=mode)
+        loss, loss_backward = self._loss(outputs, targets)
+        backward(loss_backward())
+        norm = self._optimizer.gradient_norm()
+        if not self._on_gpu and not math.isfinite(loss + norm):
+            raise NotFiniteError(float(loss), float(norm))
+        figures = [figure.sum() for figure in self._score(outputs, targets).values()]
+        xp = array_module(sums=self.sums)
+        for i, measured in enumerate((loss, *figures, norm)):
+            xp.add(self.sums[i, ...], measured, out=self.sums[i, ...])
+        self._optimizer.update(numbers())
+
+    def _capture(self, inputs: _Inputs) -> None:
+        """Make this step, and keep it for the others."""
+
+        def step() -> None:
+            self._work(inputs.inputs, inputs.targets, inputs.step, inputs.numbers)
+
+        try:
+            self._replay = capture(step)
+        except CaptureError as error:
+            self._graph = False
+            warnings.warn(
+                f"the training step is no CUDA graph, and slower without: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def put(self, sums: Array) -> None:
+        """Go on from sums of NumPy."""
+        self.sums[...] = array_module(sums=self.sums).asarray(sums)
+
+    def look(self) -> tuple[Array, bool]:
+        """The sums as NumPy's, and whether they and all weights are finite. Waits for the GPU."""
+        xp = array_module(sums=self.sums)
+        finite = xp.stack([xp.isfinite(p.data).all() for p in self._model.parameters()])
+        read = to_numpy(xp.concatenate([self.sums, finite.astype(xp.float64)]))
+        sums = read[: len(self.sums)].copy()
+        return sums, bool(np.isfinite(sums).all() and read[len(sums) :].all())
+
+
+class _Inputs:
+    """The places on the GPU from which a captured step reads what is new in it."""
+
+    def __init__(self, inputs: Array, targets: Array, numbers: Coefficients) -> None:
+        self._xp = array_module(inputs=inputs, targets=targets)
+        self.inputs, self.targets = self._xp.empty_like(inputs), self._xp.empty_like(targets)
+        self.step: Array = self._xp.zeros((), np.int64)
+        self._factors = list(numbers)
+        self._numbers = self._xp.asarray(self._table(numbers))
+
+    def numbers(self) -> dict[float, Array]:
+        """For `Optimizer.update`: one array for each rate factor."""
+        return {factor: self._numbers[i] for i, factor in enumerate(self._factors)}
+
+    def check(self, inputs: Array, targets: Array) -> None:
+        """Refuse inputs that are not like the first ones."""
+        for name, place, x in (
+            ("inputs", self.inputs, inputs),
+            ("targets", self.targets, targets),
+        ):
+            # Assignment would repeat a single label, and cut off what another dtype does not hold.
+            array_module(**{f"the first {name}": place, name: x})
+            if x.shape != place.shape or x.dtype != place.dtype:
+                raise ValueError(
+                    f"{name}: expected shape {format_shape(place.shape)} and {place.dtype}, as in "
+                    f"the first step, got {format_shape(x.shape)} and {x.dtype}"
+                )
+
+    def fill(self, inputs: Array, targets: Array, step: int, numbers: Coefficients) -> None:
+        """Copy the inputs of the next step to their places. On the GPU that waits for nothing."""
+        self.inputs[...], self.targets[...] = inputs, targets
+        self.step[...] = step
+        self._numbers[...] = self._xp.asarray(self._table(numbers))
+
+    def _table(self, numbers: Coefficients) -> Array:
+        """The numbers of all rate factors, one row each."""
+        return np.array([numbers[factor] for factor in self._factors], dtype=np.float64)
