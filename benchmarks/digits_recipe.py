@@ -28,12 +28,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from stn_np.training.config import TEST_SEED, defaults_for
 
 from stn_np import data
 from stn_np.data import Dataset
 from stn_np.data.distortions.kinds import _TEST_STREAM
 from stn_np.training import TrainConfig, Trainer
-from stn_np.training.config import TEST_SEED, defaults_for
 from stn_np.transforms import Transform
 
 #: With --validate: how many parts the training digits have, of which one is held out.

@@ -1,14 +1,14 @@
 """Break the library, one line at a time, and see whether a test notices.
 
-    python scripts/mutants.py                 all of them, two at a time (about half an hour)
-    python scripts/mutants.py --only bilinear those whose name contains a word
-    python scripts/mutants.py --list          what would be broken, and by which tests it is looked for
-    python scripts/mutants.py --out FILE      where the report goes (JSON), beside what is printed
+    python scripts/mutants.py                  all of them, two at a time
+    python scripts/mutants.py --only bilinear  those whose name contains a word
+    python scripts/mutants.py --list           what is broken, and which tests look for it
+    python scripts/mutants.py --out FILE       the report as JSON, beside what is printed
 
-A mutant is one line of `mutants.txt`'s sections: a file, the text that stands there exactly once, what
-replaces it, and the tests that should notice. Each runs in a copy of the working tree, in a process
-of its own. Exit code 1 if an unexplained mutant survives, or if one can no longer be made because
-its line has changed.
+A mutant is a line of `mutants.txt`. It names a text that stands exactly once in a file, what replaces
+it, and the tests that should notice. Each runs in a copy of the working tree, in a process of its
+own. The exit code is 1 if a mutant survives without an explanation, or if it can no longer be made
+because its line has changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names of version 0.1 that moved: importable once more, with a DeprecationWarning. Goes with 0.3."""
+"""Modules of version 0.1 that moved: still importable, with a DeprecationWarning, in this version."""
 
 from __future__ import annotations
 
