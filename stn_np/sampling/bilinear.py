@@ -221,7 +221,7 @@ def bilinear(
 ) -> tuple[Array, SampleBackward]:
     """V (N, C, H', W'); backward(dV) returns dU, and what the source's pullback gives."""
     C, (H_out, W_out) = U.shape[1], source.out_size
-    padded = pad(U, PAD, PAD, float(rules.padding_value))
+    padded = pad(np, U, PAD, PAD, float(rules.padding_value))
     flat, (H_p, W_p) = padded.reshape(-1), padded.shape[2:]
     V = np.empty((N, C, H_out * W_out), U.dtype)
     keep = needs_ds and C <= FEW_CHANNELS

@@ -138,7 +138,7 @@ def _sample(
     """The one switch between CPU and GPU. dgrid comes back for N grids."""
     needs = {"needs_dU": needs_dU, "needs_ds": needs_dgrid}
     name = rules.mode if isinstance(rules.mode, str) else ""
-    if name and array_module(U=U) is not np:
+    if name and not isinstance(U, np.ndarray):
         return gpu.sample_grid(U, grid, N, rules.for_gpu, **needs)
     if name in IN_FEWER_PASSES and grid.shape[-1] == 2 and rules.padding.neighbours:
         return IN_FEWER_PASSES[name](U, from_grid(U, grid, N, rules), N, rules, **needs)
