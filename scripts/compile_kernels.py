@@ -29,8 +29,9 @@ LOCAL_MEMORY: dict[str, str] = {}
 def variants() -> Iterator[Variant]:
     """Everything that the library may ever launch."""
     from stn_np.gpu import variants
+    from stn_np.sampling.padding import PADDINGS
 
-    yield from variants.sampling()
+    yield from variants.sampling({p.cuda: p.neighbours for p in PADDINGS.values()})
     yield from variants.layers()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import TypeAlias
 
@@ -19,8 +19,6 @@ DTYPES = (
     ("float64", "float32"),
     ("float64", "float64"),
 )
-#: As in axis.cuh. The last is for grids only.
-PADDINGS = ("ZEROS", "BORDER", "REFLECTION", "WRAP")
 
 
 def layers() -> Iterator[Variant]:
@@ -29,13 +27,14 @@ def layers() -> Iterator[Variant]:
     yield from pooling.variants()
 
 
-def sampling() -> Iterator[Variant]:
-    """All that the samplers may launch."""
-    for n, rules in product((2, 3), product(TAPS, PADDINGS, (True, False))):
+def sampling(paddings: Mapping[str, bool]) -> Iterator[Variant]:
+    """All that the samplers may launch, by padding modes, each with whether maps have it too."""
+    for n, rules in product((2, 3), product(TAPS, paddings, (True, False))):
         yield from _of_source(f"Grid<{{}}, {n}>", *rules)
         for T, X in DTYPES if rules[0] != "NEAREST" else ():
             yield SAMPLER, "backward_grid", (T, f"Grid<{X}, {n}>", *rules)
-    for rules in product(("LINEAR",), PADDINGS[:3], (True, False)):
+    of_maps = [name for name, has_maps in paddings.items() if has_maps]
+    for rules in product(("LINEAR",), of_maps, (True, False)):
         yield from _of_source("AffineMap<{}>", *rules)
         for T, X in DTYPES:
             yield SAMPLER, "backward_matrix", (T, f"AffineMap<{X}>", *rules)

@@ -65,8 +65,7 @@ def affine_sample(
     Raises
     ------
     TypeError
-        If U or theta is no floating-point array, one is NumPy's and the other CuPy's, or out_shape
-        is no pair.
+        If U or theta is no floating-point array of one library, or out_shape is no pair.
     ValueError
         If a shape does not fit, the batch sizes differ (and neither is 1), the image has no pixels,
         or a mode is unknown.
@@ -79,8 +78,7 @@ def affine_sample(
     With x and x_t counted in pixels from the centres of the input and of the output, eq. (1) is
     :math:`x = A (x_t, y_t, 1)^T`, where A is theta times the two grids' numbers of pixels a unit,
     entry by entry. For the identity A holds only 0 and 1, and x_t only whole or half numbers: no
-    rounding. The third column of A also takes what `stn_np.sampling.bilinear` adds to each
-    coordinate, so a small matrix product is all that it takes to locate the points.
+    rounding.
 
     Source: Jaderberg et al. 2015, eqs (1), (5), (6), (7).
     """
@@ -106,14 +104,19 @@ def warp(
     check_flag("needs_dU", needs_dU)
     check_flag("needs_dtheta", needs_dtheta)
     out_size = check_size_pair("out_shape", out_shape)
-    N = batch_size("theta", "maps", U, theta)
-    units = units_of_matrix(xp, place_of(theta), U.shape[2:], out_size, rules.align_corners)
+    N, size = batch_size("theta", "maps", U, theta), U.shape[2:]
+    needs = {"needs_dU": needs_dU, "needs_ds": needs_dtheta}
+    units = units_of_matrix(xp, place_of(theta), size, out_size, rules.align_corners)
     keep_for_graph(units)
     # Infinite and huge numbers are allowed, so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
-        V, sampler_backward = _sample(
-            U, theta * units, theta.dtype, out_size, N, rules, needs_dU, needs_dtheta
-        )
+        A = theta * units
+        if xp is np:  # the one switch between CPU and GPU
+            source = from_affine(U, A, theta.dtype, out_size, N, rules)
+            V, sampler_backward = bilinear(U, source, N, rules, **needs)
+        else:
+            A = A.astype(coordinate_dtype(theta.dtype, max(size)))
+            V, sampler_backward = gpu.sample_affine(U, A, out_size, N, rules.for_gpu, **needs)
 
     @pullback(dV=V)
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
@@ -121,24 +124,6 @@ def warp(
         return dU, None if dA is None else sum_shared(dA * units, theta)
 
     return V, backward
-
-
-def _sample(
-    U: Array,
-    A: Array,
-    dtype: np.dtype[Any],
-    out_size: tuple[int, int],
-    N: int,
-    rules: Rules,
-    needs_dU: bool,
-    needs_dA: bool,
-) -> tuple[Array, SampleBackward]:
-    """By whom: the one switch between CPU and GPU. dA comes back for N maps, in float64."""
-    needs = {"needs_dU": needs_dU, "needs_ds": needs_dA}
-    if (settings := rules.on_gpu) and array_module(U=U) is not np:
-        A = A.astype(coordinate_dtype(dtype, max(U.shape[2:])))
-        return gpu.sample_affine(U, A, out_size, N, settings, **needs)
-    return bilinear(U, from_affine(U, A, dtype, out_size, N, rules), N, rules, **needs)
 
 
 @lru_cache(maxsize=64)

@@ -5,13 +5,13 @@
     theta or grid --(1)--> x, y --> corner, fx, fy --(5)--> V
     dtheta, dgrid <-(1)-- dx, dy <------(7)------ dV --(6)--> dU
 
-The image is padded by two pixels on every side. Then every point has four neighbours, none needs a
-test, "outside contributes zero" is simply true, and so is the slope at the image's edge. Points are
-worked through in blocks that stay in the cache.
+The image is padded by two pixels on every side: then every point has four neighbours, none needs a
+test, and "outside contributes zero" is simply true. Points come in blocks that stay in the cache.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
@@ -34,6 +34,8 @@ FEW_CHANNELS = 4
 
 #: Of a point's four neighbours: upper left, upper right, lower left, lower right.
 Corners: TypeAlias = tuple[Array, Array, Array, Array]
+#: One for x and one for y.
+Pair: TypeAlias = tuple[Array, Array]
 
 
 class Points(NamedTuple):
@@ -116,14 +118,13 @@ class Source(NamedTuple):
 
 def from_grid(U: Array, grid: Array, N: int, rules: Rules) -> Source:
     """Points of a grid (N or 1, H', W', 2); its pullback gives (N, H', W', 2)."""
-    N_grid, *out_size = grid.shape[:3]
-    H_out, W_out = out_size
+    N_grid, H_out, W_out = grid.shape[:3]
     x_axis, y_axis = axes_of(U, grid.dtype, rules)
     gx, gy = (grid[..., k].reshape(N_grid, H_out * W_out) for k in (0, 1))
     dtype = np.promote_types(U.dtype, np.float32)
     empty = np.empty if U.shape[1] else np.zeros  # from no channels nothing comes back
 
-    def locate(images: slice, columns: slice) -> tuple[Array, Array]:
+    def locate(images: slice, columns: slice) -> Pair:
         here = images if N_grid == N else slice(0, 1), columns
         x = gx[here].astype(x_axis.dtype, copy=False) * x_axis.per_unit
         y = gy[here].astype(y_axis.dtype, copy=False) * y_axis.per_unit
@@ -144,10 +145,9 @@ def from_grid(U: Array, grid: Array, N: int, rules: Rules) -> Source:
 def from_affine(
     U: Array, A: Array, dtype: np.dtype[Any], out_size: tuple[int, int], N: int, rules: Rules
 ) -> Source:
-    """Points of affine maps, eq. (1), in pixels from the middles of both images.
+    """Points of affine maps, eq. (1): A (N or 1, 2, 3), in pixels from the middles of both images.
 
-    A (N or 1, 2, 3); the pullback gives dA (N, 2, 3). A's third column also takes what is added to
-    each coordinate, so a small matrix product is all that it takes to locate the points.
+    The pullback gives dA (N, 2, 3). A's third column also takes what is added to each coordinate.
     """
     axes = axes_of(U, dtype, rules)
     shifted = A.copy()
@@ -221,19 +221,18 @@ def bilinear(
 ) -> tuple[Array, SampleBackward]:
     """V (N, C, H', W'); backward(dV) returns dU, and what the source's pullback gives."""
     C, (H_out, W_out) = U.shape[1], source.out_size
-    padded = pad(U, PAD, PAD, float(rules.padding_value))
+    padded = pad(np, U, PAD, PAD, float(rules.padding_value))
     flat, (H_p, W_p) = padded.reshape(-1), padded.shape[2:]
     V = np.empty((N, C, H_out * W_out), U.dtype)
     keep = needs_ds and C <= FEW_CHANNELS
-    blocks: list[tuple[Points, list[tuple[slice, tuple[Array, Array] | None]]]] = []
-    back_to_source = source.backward
+    blocks: list[tuple[Points, list[tuple[slice, Pair | None]]]] = []
 
     for points in locate(U.shape, source, N):
         parts = []
         for channels in channel_blocks(C, points.corner.size):
             here, index = channel_index(points.corner, channels, H_p * W_p)
             corners = corners_of(flat[here:], index, W_p)
-            value, dV_dxy = interpolate(corners, points, needs_slopes=keep)
+            value, dV_dxy = interpolate(corners, points, needs_derivatives=keep)  # eq. (5)
             V[points.images, channels, points.columns] = value
             parts.append((channels, dV_dxy))
         if keep and not needs_dU:  # where they lie is no longer needed
@@ -250,10 +249,12 @@ def bilinear(
                 if dflat is not None or not dV_dxy:
                     here, index = channel_index(points.corner, channels, H_p * W_p)
                 if dflat is not None:
-                    spread(dflat[here:], index, W_p, dv, points)
+                    spread(dflat[here:], index, W_p, dv, points)  # eq. (6)
                 if needs_ds:
-                    dV_dx, dV_dy = dV_dxy or slopes(corners_of(flat[here:], index, W_p), points)
-                    dx, dy = add_channels(dx, dV_dx * dv), add_channels(dy, dV_dy * dv)
+                    if not dV_dxy:
+                        dV_dxy = derivatives(corners_of(flat[here:], index, W_p), points)
+                    dx = add_channels(dx, dV_dxy[0] * dv)  # eq. (7)
+                    dy = add_channels(dy, dV_dxy[1] * dv)
             if dx is not None and dy is not None:
                 if points.x_sign is not None and points.y_sign is not None:
                     dx *= points.x_sign
@@ -263,9 +264,8 @@ def bilinear(
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         dflat = np.zeros_like(flat) if needs_dU else None
         flow = gradients(dV.reshape(N, C, H_out * W_out), dflat)
-        ds = back_to_source(flow) if needs_ds else None
-        for _ in flow:  # if nobody asked for eq. (7), this does eq. (6)
-            pass
+        ds = source.backward(flow) if needs_ds else None
+        deque(flow, 0)  # where nobody asked for eq. (7), this does eq. (6)
         if dflat is None:
             return None, ds
         return crop(dflat.reshape(padded.shape), PAD, PAD).astype(U.dtype), ds
@@ -290,8 +290,8 @@ def corners_of(flat: Array, index: Array, W_p: int) -> Corners:
 
 
 def interpolate(
-    corners: Corners, points: Points, *, needs_slopes: bool
-) -> tuple[Array, tuple[Array, Array] | None]:
+    corners: Corners, points: Points, *, needs_derivatives: bool
+) -> tuple[Array, Pair | None]:
     """Eq. (5), along x in both rows, then along y; if needed, eq. (7) from the same differences.
 
     V = (1-fy) ((1-fx) u00 + fx u01) + fy ((1-fx) u10 + fx u11), written so that fx = fy = 0 gives
@@ -301,12 +301,12 @@ def interpolate(
     fx, fy = points.fx[:, None], points.fy[:, None]
     u01 -= u00  # slope of the upper row
     u11 -= u10  # of the lower row
-    step = np.empty_like(u01) if needs_slopes else u01
+    step = np.empty_like(u01) if needs_derivatives else u01
     u00 += np.multiply(fx, u01, out=step)  # value in the upper row
     u10 += np.multiply(fx, u11, out=step)  # in the lower row
     u10 -= u00  # dV/dy
     u00 += np.multiply(fy, u10, out=step)
-    if not needs_slopes:
+    if not needs_derivatives:
         return u00, None
     u11 -= u01
     u11 *= fy
@@ -314,7 +314,7 @@ def interpolate(
     return u00, (u11, u10)
 
 
-def slopes(corners: Corners, points: Points) -> tuple[Array, Array]:
+def derivatives(corners: Corners, points: Points) -> Pair:
     """Eq. (7): dV/dx and dV/dy, to the right and downwards. Overwrites the corners.
 
     dV/dx = (1-fy) (u01 - u00) + fy (u11 - u10) = (u01 - u00) + fy t, and likewise

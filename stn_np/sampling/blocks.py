@@ -44,11 +44,11 @@ def channel_index(index: Array, channels: slice, plane: int) -> tuple[int, Array
     return channels.start * plane, index
 
 
-def pad(U: Array, before: int, after: int, value: float) -> Array:
+def pad(xp: Any, U: Array, before: int, after: int, value: float) -> Array:
     """U (N, C, ..., H, W) with so many pixels of one value along every axis; float32 at least."""
     size = (before + s + after for s in U.shape[2:])
     dtype = np.promote_types(U.dtype, np.float32)
-    padded: Array = array_module(U=U).full((*U.shape[:2], *size), value, dtype)
+    padded: Array = xp.full((*U.shape[:2], *size), value, dtype)
     crop(padded, before, after)[...] = U
     return padded
 

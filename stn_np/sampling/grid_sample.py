@@ -39,12 +39,10 @@ def grid_sample(
         grids read the one image.
     grid : Array
         (N, H', W', 2) source points, last axis (x, y), or (N, D', H', W', 3) with (x, y, z). With
-        N = 1 all images are read alike. NaN counts as a point far to the left or above; infinite
-        and huge coordinates are outside.
+        N = 1 all images are read alike. NaN, infinite and huge coordinates are outside.
     mode : {"bilinear", "nearest", "bicubic"}, Kernel, or tuple of Kernel
-        Sampling kernel k of eq. (3): eq. (5), which in three dimensions is trilinear; eq. (4); the
-        cubic with a = -0.75; or a `stn_np.sampling.Kernel`, one for all axes or one each for
-        (x, y[, z]). `stn_np.sampling.kernels` has some.
+        Kernel k of eq. (3): eq. (5), in three dimensions trilinear; eq. (4); the cubic with
+        a = -0.75; or a `stn_np.sampling.Kernel`, one for all axes or one each for (x, y[, z]).
     padding_mode : {"zeros", "constant", "border", "reflection", "wrap"}
         What lies outside: nothing (the paper), `padding_value`, the nearest border pixel, the
         mirror image, the image repeated.
@@ -53,13 +51,11 @@ def grid_sample(
     align_corners : bool
         Which points of the image -1 and +1 are; see Convention.
     grid_gradient : {"exact", "linearised"} or Linearised
-        "exact": eq. (7). "linearised": the slope of a plane fitted to samples around each point
-        (see `stn_np.sampling.Linearised`), which is not the derivative of V but sees further; with
-        mode "bilinear" only.
+        Eq. (7); or, with mode "bilinear" only, the slope of a plane fitted to samples around each
+        point (see `stn_np.sampling.Linearised`), which is not V's derivative but sees further.
     dU_method : {"deterministic", "atomic"}
         How a GPU sums up what several points give to one pixel, for the modes with a name: in a
-        fixed order, the same bits in every run; or as it comes, which is what it does for a
-        `stn_np.sampling.Kernel` anyway. NumPy has a fixed order only.
+        fixed order, the same bits in every run; or as it comes, as always for a `Kernel`.
     needs_dU, needs_dgrid : bool
         False: that gradient is not computed, and backward returns None in its place.
 
@@ -69,7 +65,7 @@ def grid_sample(
         (N, C, H', W') or (N, C, D', H', W'), of U's dtype.
     backward : callable
         backward(dV), with dV in the shape of V, returns (dU, dgrid), in the shapes and dtypes of U
-        and grid.
+        and grid. On a GPU it reads U and grid again: they must not change before.
 
     Raises
     ------
@@ -82,43 +78,20 @@ def grid_sample(
 
     Notes
     -----
-    With the point :math:`(x_i^s, y_i^s)` in pixels,
+    With the point :math:`(x_i^s, y_i^s)` in pixels, and k' the slope of k,
 
     .. math:: V_i^c = \sum_n \sum_m U_{nm}^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{3}
-
-    .. math:: k(d) = \max(0, 1 - |d|) \quad \text{for mode "bilinear"} \tag{5}
-
-    and the pullback, with k' the slope of k, is
 
     .. math:: dU_{nm}^c = \sum_i dV_i^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{6}
 
     .. math:: dx_i^s = \sum_c dV_i^c \sum_n \sum_m U_{nm}^c\, k'(x_i^s - m)\, k(y_i^s - n) \tag{7}
 
-    times the pixels that a unit of the grid is: (W - 1)/2, or W/2 without aligned corners.
-
     **Convention.** (x, y) in [-1, 1]; x runs along W to the right, y along H downwards, z along D.
     ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of the
-    outermost pixels, x_pixel = (x + 1)(W - 1)/2; an axis of one pixel is read at that pixel
-    wherever a finite x is. ``False``: they are the outer edges, x_pixel = ((x + 1) W - 1)/2.
-    "reflection" mirrors at these very points; "wrap" repeats after W pixels under both rules. Both
-    do so up to 100,000 pixels away: whatever is further out is read in one place, and gets no
-    gradient.
-
-    *Nearest* has no gradient to the grid: dgrid is exactly zero, and only the image learns. A point
-    half-way between two pixels reads the right one, floor(x + 1/2) (PyTorch: the even one). Labels
-    are whole numbers: convert them to a float dtype before, and back afterwards.
-
-    The derivative at a pixel's centre, where eq. (5) has a kink, is the right one. For border and
-    reflection, points exactly on the border count as outside in modes "nearest" and "bilinear": no
-    gradient. Kernels that reach further read the image continued by the padding rule.
-
-    The pullback knows what it needs of U and grid: either may be changed afterwards. On a GPU it
-    reads them again, and they must stay as they are until then: a copy would take as long as the
-    sampling.
-
-    Under the identity V equals U bit for bit in the three modes with a name (float32 grids: on axes
-    of up to 4 million pixels), for pixels that are finite and whose differences from their
-    neighbours are (an infinite pixel spoils those that read it with weight 0: 0 times infinity).
+    outermost pixels, x_pixel = (x + 1)(W - 1)/2. ``False``: they are the outer edges,
+    x_pixel = ((x + 1) W - 1)/2. "reflection" mirrors at these very points; "wrap" repeats after W
+    pixels under both rules. At a pixel's centre the derivative is the right one. The rest (the
+    border, far outside, labels, exact identity) is in the documentation: the numerical contract.
 
     Source: Jaderberg et al. 2015, eqs (3) to (7) and (9).
     """
@@ -162,13 +135,13 @@ def sample(
 def _sample(
     U: Array, grid: Array, N: int, rules: Rules, needs_dU: bool, needs_dgrid: bool
 ) -> tuple[Array, SampleBackward]:
-    """By whom: the one switch between CPU and GPU. dgrid comes back for N grids."""
+    """The one switch between CPU and GPU. dgrid comes back for N grids."""
     needs = {"needs_dU": needs_dU, "needs_ds": needs_dgrid}
-    if array_module(U=U) is not np and (settings := rules.on_gpu):
-        return gpu.sample_grid(U, grid, N, settings, **needs)
-    if grid.shape[-1] == 2 and rules.padding.neighbours and rules.mode in IN_FEWER_PASSES:
-        sampler, source = IN_FEWER_PASSES[str(rules.mode)], from_grid(U, grid, N, rules)
-        return sampler(U, source, N, rules, **needs)
+    name = rules.mode if isinstance(rules.mode, str) else ""
+    if name and not isinstance(U, np.ndarray):
+        return gpu.sample_grid(U, grid, N, rules.for_gpu, **needs)
+    if name in IN_FEWER_PASSES and grid.shape[-1] == 2 and rules.padding.neighbours:
+        return IN_FEWER_PASSES[name](U, from_grid(U, grid, N, rules), N, rules, **needs)
     return separable(U, grid, N, rules, **needs)
 
 

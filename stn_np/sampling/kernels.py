@@ -26,14 +26,13 @@ class Kernel:
     Attributes
     ----------
     k : callable
-        From an array of distances d = x - m, point minus pixel, to the weights; vectorised.
+        From an array of distances d, point minus pixel, to the weights.
     k_slope : callable
         dk/dd in the same manner; where k has a kink, the right derivative.
     radius : float
         In pixels: k is read at ``-radius <= d < radius`` only, and counts as 0 elsewhere.
     normalise : bool
-        Divide the weights of each point by their sum, so that constant images stay constant. For
-        kernels that are no partition of unity. The derivative takes it into account.
+        Divide the weights of each point by their sum, so that constant images stay constant.
 
     Raises
     ------
@@ -43,8 +42,8 @@ class Kernel:
 
     Notes
     -----
-    A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on. Radius 1/2
-    gives one pixel, floor(x + 1/2), as in eq. (4); radius 1 two, as in eq. (5).
+    A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on: with radius
+    1/2 one, floor(x + 1/2), as in eq. (4); with radius 1 two, as in eq. (5).
     """
 
     k: Callable[[Array], Array]
@@ -61,7 +60,7 @@ class Kernel:
             raise ValueError(
                 f"radius: expected above 0 and at most {MAX_RADIUS} pixels, got {self.radius!r}"
             )
-        d = np.linspace(-float(self.radius), float(self.radius), 24, endpoint=False).reshape(2, 12)
+        d = np.linspace(-self.radius, self.radius, 24, endpoint=False).reshape(2, 12)
         for name, function in (("k", self.k), ("k_slope", self.k_slope)):
             if not callable(function):
                 raise TypeError(f"{name}: expected a function, got {function!r}")
@@ -69,10 +68,9 @@ class Kernel:
             try:
                 value = function(given)
             except Exception as error:
-                raise TypeError(
-                    f"{name}: expected a function of an array of distances, got one that fails on "
-                    f"it ({type(error).__name__}: {error})"
-                ) from error
+                wanted = "a function of an array of distances, got one that fails on it"
+                why = f"{name}: expected {wanted} ({type(error).__name__}: {error})"
+                raise TypeError(why) from error
             if not np.array_equal(given, d):
                 raise ValueError(f"{name}: expected a function that leaves d as it is")
             if not isinstance(value, np.ndarray):
@@ -80,7 +78,6 @@ class Kernel:
             check_array(name, value, d.shape)
             if not np.isfinite(value).all():
                 raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-
         if self.normalise:
             self._check_sums()
 
@@ -103,8 +100,7 @@ class Kernel:
 
     def __call__(self, d: Array) -> Array:
         """The weight k(d) at any d, as one would draw it: 0 where the sampler does not read."""
-        xp = array_module(d=d)
-        inside = (d >= -self.radius) & (d < self.radius)
+        xp, inside = array_module(d=d), (d >= -self.radius) & (d < self.radius)
         weights: Array = xp.where(inside, self.k(xp.where(inside, d, xp.zeros_like(d))), 0)
         return weights
 
@@ -172,16 +168,14 @@ def _cubic(d: Array) -> Array:
     3/4 u^2 w with u = 2 - |d| and w = 1 - |d| is the outer one. Subtracting 2 max(0, w)^3, which is
     (w + |w|)^3 / 4, turns it into the inner one, without a case distinction.
     """
-    e = abs(d)
-    u, w = 2 - e, 1 - e
+    u, w = 2 - (e := abs(d)), 1 - e
     t = w + abs(w)
     weights: Array = 0.75 * u * u * w - 0.25 * t * t * t
     return weights
 
 
 def _cubic_slope(d: Array) -> Array:
-    e = abs(d)
-    u, w = 2 - e, 1 - e
+    u, w = 2 - (e := abs(d)), 1 - e
     t = w + abs(w)
     slope: Array = (1.5 * t * t - 0.75 * u * (u + 2 * w)) * _sign(d)
     return slope
@@ -210,8 +204,7 @@ def gaussian(sigma: float = 0.5) -> Kernel:
 
     .. math:: k(d) = e^{-d^2 / 2 \sigma^2}
 
-    It smooths: with the default, a pixel's own weight at its centre is 0.80. The value at the cut
-    is subtracted, so that the kernel ends without a jump.
+    It smooths: by default a pixel's own weight is 0.80. It is lowered to end without a jump.
 
     Parameters
     ----------
@@ -221,7 +214,7 @@ def gaussian(sigma: float = 0.5) -> Kernel:
     Raises
     ------
     TypeError, ValueError
-        If sigma is no number, too small, or so large that the radius would exceed 64.
+        If sigma is no such number, or so large that the radius would exceed 64.
     """
     _check_at_least("sigma", sigma, 0.1)
     radius = max(1.0, 3 * float(sigma))
@@ -289,14 +282,13 @@ def area(reduction: float) -> Kernel:
 
     Where points of the grid are further apart than two pixels, a bilinear sample never reads what
     lies between them, and fine patterns turn into coarse ones that were not there (aliasing). This
-    is the remedy of Pillow, and of PyTorch under ``antialias=True``. (Near the edges they leave out
-    what lies outside; here the padding mode says what is there.)
+    is the remedy of Pillow, and of PyTorch under ``antialias=True``. Gradients take the kernel's
+    width as given.
 
     Parameters
     ----------
     reduction
-        How many pixels of the image one step of the grid advances; see `reduction`. With 1 it is
-        the bilinear kernel.
+        Pixels of the image that one step of the grid advances; see `reduction`. 1: bilinear.
 
     Raises
     ------
@@ -313,9 +305,7 @@ def area(reduction: float) -> Kernel:
 def reduction(
     grid: Array, size: tuple[int, ...], *, align_corners: bool = True
 ) -> tuple[float, ...]:
-    """How many pixels of the image one step of a grid advances, for the `area` kernel.
-
-    ``mode = tuple(map(area, reduction(grid, U.shape[2:])))`` samples U without aliasing.
+    """How far one step of a grid goes: ``mode=tuple(map(area, reduction(grid, U.shape[2:])))``.
 
     Parameters
     ----------
@@ -329,23 +319,17 @@ def reduction(
     Returns
     -------
     tuple of float
-        For x, y (and z) the median over all points of how far this coordinate goes in a step, at
-        least 1. Steps along several axes of the output add up as the sides of a right angle do, so
-        that turning a grid changes nothing.
+        For x, y (and z), in pixels, at least 1: the median over all points. Steps along several
+        axes of the output add up as the sides of a right angle do: turning changes nothing.
 
     Raises
     ------
     TypeError, ValueError
         If grid is no such array, or size not as many positive whole numbers.
-
-    Notes
-    -----
-    Not part of what is differentiated: gradients take the kernel's width as given.
     """
     n = 3 if getattr(grid, "ndim", 4) == 5 else 2
     check_array("grid", grid, ("N", *("D'", "H'", "W'")[-n:], n))
-    xp = array_module(grid=grid)
-    found = []
+    xp, found = array_module(grid=grid), []
     with np.errstate(over="ignore", invalid="ignore"):
         for k, pixels in enumerate(reversed(check_sizes("size", size, n))):
             scale = pixels_per_unit(pixels, align_corners)

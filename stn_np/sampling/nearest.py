@@ -19,7 +19,7 @@ def nearest(
 ) -> tuple[Array, SampleBackward]:
     """V (N, C, H', W'); backward(dV) returns dU, and for the grid zeros."""
     C, (H_out, W_out) = U.shape[1], source.out_size
-    padded = pad(U, PAD, PAD, float(rules.padding_value))
+    padded = pad(np, U, PAD, PAD, float(rules.padding_value))
     flat, plane = padded.reshape(-1), padded.shape[2] * padded.shape[3]
     V = np.empty((N, C, H_out * W_out), U.dtype)
     blocks = []

@@ -26,7 +26,7 @@ class Padding(NamedTuple):
         the continued image, or `size` where none does.
     period : callable or None
         period(size, align_corners): after how many pixels the continued image repeats. None: it
-        does not, and nothing changes any more far out.
+        does not, and on either side all pixels outside are the same one.
     move : callable or None
         move(xp, x, size, align_corners) moves pixel coordinates x onto the image, in place, and
         returns the sign of this: 1, -1 where mirrored, 0 on and beyond the border. For nearest and

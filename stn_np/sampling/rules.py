@@ -109,12 +109,10 @@ class Rules:
         return PADDINGS[self.padding_mode]
 
     @property
-    def on_gpu(self) -> Settings | None:
-        """The same for the kernels in `gpu/cuda/`; None: they know no kernels without a name."""
-        if not isinstance(self.mode, str):
-            return None
-        mode, padding, value = CUDA_MODES[self.mode], self.padding.cuda, float(self.padding_value)
-        return Settings(mode, padding, self.align_corners, value, self.dU_method)
+    def for_gpu(self) -> Settings:
+        """The same in the words of `gpu/cuda/`, for the modes with a name."""
+        mode, value = CUDA_MODES[str(self.mode)], float(self.padding_value)
+        return Settings(mode, self.padding.cuda, self.align_corners, value, self.dU_method)
 
     @property
     def linearised(self) -> Linearised | None:

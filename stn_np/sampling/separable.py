@@ -26,7 +26,7 @@ def separable(
     """Sample checked arguments; see `stn_np.grid_sample`. dgrid comes back for N grids."""
     xp = array_module(U=U, grid=grid)
     C, n, out_size = U.shape[1], grid.shape[-1], grid.shape[1:-1]
-    padded = pad(U, 0, 1, float(rules.padding_value))  # the lines of the pixels outside
+    padded = pad(xp, U, 0, 1, float(rules.padding_value))  # the lines of the pixels outside
     flat, plane = padded.reshape(-1), prod(padded.shape[2:])
     first = xp.arange(N)[:, None] * (C * plane if U.shape[0] == N else 0)  # 0: all share one image
     V = xp.empty((N, C, prod(out_size)), U.dtype)

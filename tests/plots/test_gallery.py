@@ -169,7 +169,7 @@ def test_every_kernel_and_every_padding_is_there_and_a_new_one_is_not_forgotten(
     makers = {
         name
         for name, function in inspect.getmembers(kernels, inspect.isfunction)
-        if not name.startswith("_") and function.__annotations__["return"] == "Kernel"
+        if not name.startswith("_") and function.__annotations__.get("return") == "Kernel"
     }
     assert makers == {"gaussian", "lanczos", "area"}
     assert sorted(ROWS) == sorted({*MODES, *makers})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from oracles import (
 
 import stn_np
 from stn_np.backend import to_numpy
+from stn_np.gpu import launcher
+from stn_np.sampling.padding import PADDINGS
 
 both_corners = pytest.mark.parametrize("corners", CORNERS)
 both_dims = pytest.mark.parametrize("dims", [2, 3])
@@ -171,3 +174,10 @@ def test_ties_outside_go_up_after_the_mirror(xp: Any, dims: int) -> None:
             padding_mode="reflection", align_corners=corners,
         )  # fmt: skip
         assert_equal(V.ravel(), expected)
+
+
+def test_both_tables_have_the_same_order() -> None:
+    source = launcher.source("cuda/axis.cuh")
+    (enum,) = re.findall(r"enum Padding \{ (.*) \}", source)
+    assert enum.split(", ") == re.findall(r"struct Rule<(\w+)> \{", source)
+    assert enum.split(", ") == [*dict.fromkeys(p.cuda for p in PADDINGS.values())]
