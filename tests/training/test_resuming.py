@@ -6,6 +6,7 @@ import errno
 import json
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,7 +226,15 @@ def test_timings_are_kept_over_stops(tmp_path: Path) -> None:
     assert rows == [["epoch", "steps"], ["1", "5"], ["2", "3"], ["2", "2"], ["3", "5"]]
 
 
-def test_a_second_signal_acts_as_usual() -> None:
+@pytest.fixture
+def python_handles_interrupts() -> Iterator[None]:
+    """In the background of a shell they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_acts_as_usual(python_handles_interrupts: None) -> None:
     with StopSignals() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.asked
