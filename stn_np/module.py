@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self
 
+import numpy as np
+
 from stn_np.backend import Array, OptionalBackward, array_module, to_device_of
-from stn_np.checks import format_shape
+from stn_np.checks import check_gradient, check_same_dtype, check_shape, format_shape
 from stn_np.gpu.devices import to_device
 
 
@@ -162,29 +164,33 @@ class Module:
             p.data[...] = to_device_of(state[name], p.data)
 
 
-class Sequential(Module):
-    """Layers one after the other; the backward pass walks them in reverse.
-
-    Parameters
-    ----------
-    **layers
-        The layers by name, in order. The names show up in `Module.named_parameters` and
-        summaries.
-    """
+class _Container(Module):
+    """Layers by name, in order. The names show up in `Module.named_parameters` and summaries."""
 
     def __init__(self, *unnamed: Module, **layers: Module) -> None:
+        own = type(self).__name__
         if unnamed:
-            raise TypeError("layers: expected each by a name, as in Sequential(hidden=Linear(...))")
+            raise TypeError(f"layers: expected each by a name, as in {own}(hidden=Linear(...))")
         for name, layer in layers.items():
             if not isinstance(layer, Module):
                 raise TypeError(f"{name}: expected a layer, got {layer!r}")
             if name == "names" or callable(getattr(type(self), name, None)):
-                raise ValueError(f"{name}: expected a name that Sequential does not use itself")
+                raise ValueError(f"{name}: expected a name that {own} does not use itself")
             setattr(self, name, layer)
         self.names = tuple(layers)
 
     def __iter__(self) -> Iterator[Module]:
         return (getattr(self, name) for name in self.names)
+
+
+class Sequential(_Container):
+    """Layers one after the other; the backward pass walks them in reverse.
+
+    Parameters
+    ----------
+    **layers
+        The layers by name, in order.
+    """
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """Apply all layers; the first one's input to the last one's output."""
@@ -202,5 +208,49 @@ class Sequential(Module):
                     break
                 dx = pullback(dx)
             return dx
+
+        return y, backward
+
+
+class Parallel(_Container):
+    r"""Branches that all get the same input; their outputs side by side along axis 1.
+
+    .. math:: y = [f_1(x), \dots, f_B(x)], \quad dx = \sum_b f_b^*(dy_b)
+
+    Parameters
+    ----------
+    **branches
+        The branches by name, in the order of their outputs. There is at least one.
+    """
+
+    def __init__(self, *unnamed: Module, **branches: Module) -> None:
+        super().__init__(*unnamed, **branches)
+        if not branches:
+            raise ValueError("branches: expected at least one, got none")
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """Apply each branch to x; (N, C, ...) to (N, the sum of the branches' channels, ...).
+
+        Raises
+        ------
+        ValueError
+            If the outputs differ in another axis than 1.
+        """
+        outputs, pullbacks = zip(*(branch(x, needs_dx=needs_dx) for branch in self), strict=True)
+        xp = array_module(**dict(zip(self.names, outputs, strict=True)))
+        N, *others = outputs[0].shape[:1] + outputs[0].shape[2:]
+        for name, output in zip(self.names, outputs, strict=True):
+            check_shape(f"output of {name}", output, (N, "C", *others))
+        check_same_dtype(**dict(zip(self.names, outputs, strict=True)))
+        y = xp.concatenate(outputs, axis=1)
+        ends = np.cumsum([output.shape[1] for output in outputs]).tolist()
+
+        def backward(dy: Array) -> Array | None:
+            check_gradient("dy", dy, y)
+            dxs = [
+                pullback(dy[:, start:end])
+                for pullback, start, end in zip(pullbacks, [0, *ends], ends, strict=False)
+            ]
+            return sum(dxs[1:], start=dxs[0]) if needs_dx else None
 
         return y, backward

@@ -5,7 +5,7 @@ from stn_np.layers.convolution import Conv2d, conv2d
 from stn_np.layers.cross_entropy import cross_entropy
 from stn_np.layers.linear import Linear, linear
 from stn_np.layers.pooling import AvgPool2d, MaxPool2d, avg_pool2d, max_pool2d
-from stn_np.module import Module, Parameter, Sequential
+from stn_np.module import Module, Parallel, Parameter, Sequential
 
 __all__ = [
     "AvgPool2d",
@@ -14,6 +14,7 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Module",
+    "Parallel",
     "Parameter",
     "ReLU",
     "Sequential",
