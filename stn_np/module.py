@@ -1,15 +1,18 @@
-"""Parameters, and the little that layers have in common. No forward pass leaves state here."""
+"""Parameters and modules, and the two ways to compose them: one after the other, side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module, to_device_of
-from stn_np.checks import check_gradient, check_same_dtype, check_shape, format_shape
+from stn_np.checks import check_same_dtype, check_shape, check_size, format_shape, pullback
 from stn_np.gpu.devices import to_device
+
+T = TypeVar("T")
 
 
 class Parameter:
@@ -36,20 +39,77 @@ class Parameter:
         self.grad[...] = 0
 
 
+class Buffer:
+    """An array that is saved and moved with a module but not trained, such as a running mean.
+
+    Attributes
+    ----------
+    data : Array
+        The value.
+    """
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The mode of a training step. Evaluation is ``mode=None``.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run, at least 0.
+    step : int or Array
+        The number of the step, or a 0-d array of integers where the images are: a captured CUDA
+        graph reads it anew in each replay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no whole number, or negative.
+    """
+
+    seed: int
+    step: int | Array
+
+    def __post_init__(self) -> None:
+        check_size("seed", self.seed, 0)
+        step: Any = self.step
+        if not hasattr(step, "dtype"):
+            check_size("step", step, 0)
+        elif step.shape != () or step.dtype.kind not in "iu":
+            shape = format_shape(step.shape)
+            raise TypeError(f"step: expected one whole number, got shape {shape}, {step.dtype}")
+
+
+def check_mode(mode: object) -> None:
+    """None (evaluation) or a `Training` is expected."""
+    if mode is not None and not isinstance(mode, Training):
+        raise TypeError(f"mode: expected None (evaluation) or Training(seed, step), got {mode!r}")
+
+
 class Module:
     """Something with parameters that is called as ``y, backward = module(x)``.
 
-    Sub-modules and parameters are found among the attributes, in the order in which they were set,
-    so that a layer is an ordinary class with an ordinary ``__init__``.
+    Sub-modules, parameters and buffers are found among the attributes, in the order in which they
+    were set, so that a layer is an ordinary class with an ordinary ``__init__``.
     """
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """Value and pullback. With ``needs_dx=False`` the pullback may skip dx and return None.
 
+        What differs in training (`uses_mode`) takes ``mode`` as well: None, or a `Training`.
+
         The pullback uses the parameters as they are when it is called: first all backward passes,
         then the optimiser's step.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward pass")
+
+    @property
+    def uses_mode(self) -> bool:
+        """Whether training differs from evaluation, here or in a sub-module."""
+        return any(part.uses_mode for part in vars(self).values() if isinstance(part, Module))
 
     def __repr__(self) -> str:
         """The settings in one line; below them the sub-modules, if any, as in PyTorch."""
@@ -73,18 +133,28 @@ class Module:
 
         One that is reached in several ways, as in a shared localisation net, comes once.
         """
-        seen: set[int] = set()
-        for name, parameter in self._walk(prefix):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        return self._named(Parameter, prefix)
 
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
+        """All buffers in the same way."""
+        return self._named(Buffer, prefix)
+
+    def _named(self, kind: type[T], prefix: str) -> Iterator[tuple[str, T]]:
+        seen: set[int] = set()
+        for name, value in self._walk(prefix):
+            if isinstance(value, kind) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, object]]:
         for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
-            elif isinstance(value, Module):
+            yield prefix + name, value
+            if isinstance(value, Module):
                 yield from value._walk(f"{prefix}{name}.")
+
+    def _arrays(self) -> dict[str, Parameter | Buffer]:
+        """All that is saved."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def parameters(self) -> list[Parameter]:
         """All parameters below this module."""
@@ -100,17 +170,14 @@ class Module:
             p.zero_grad()
 
     def to(self, device: str) -> Self:
-        """Move all parameters and their gradients to the CPU or to the GPU, in place.
+        """Move all parameters, their gradients and all buffers, in place; return the module.
+
+        The arrays are new ones: an optimiser or a pullback that was made before knows the old.
 
         Parameters
         ----------
         device : {"cpu", "gpu", "cuda"}
             "cuda" is the GPU too.
-
-        Returns
-        -------
-        Module
-            This one, as in PyTorch.
 
         Raises
         ------
@@ -118,24 +185,19 @@ class Module:
             If there is no GPU that can be used. Nothing is moved then.
         ValueError
             If there is no such device.
-
-        Notes
-        -----
-        The arrays are new ones: an optimiser or a pullback that was made before knows the old.
         """
-        moved = [
-            (p, to_device(p.data, device), to_device(p.grad, device)) for p in self.parameters()
-        ]
-        for p, data, grad in moved:
-            p.data, p.grad = data, grad
+        arrays = self._arrays().values()
+        moved = [(x, to_device(x.data, device)) for x in arrays]
+        grads = [(p, to_device(p.grad, device)) for p in self.parameters()]
+        for x, data in moved:
+            x.data = data
+        for p, grad in grads:
+            p.grad = grad
         return self
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameters' values by name: copies, so that training on does not change them.
-
-        They are where the parameters are, as in PyTorch.
-        """
-        return {name: p.data.copy() for name, p in self.named_parameters()}
+        """Parameters and buffers by name: copies, where the module is, as in PyTorch."""
+        return {name: x.data.copy() for name, x in self._arrays().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over values saved by `state_dict`.
@@ -143,25 +205,34 @@ class Module:
         Parameters
         ----------
         state : dict
-            Arrays by name, NumPy's or CuPy's: they are copied to where the parameters are.
+            Arrays by name, NumPy's or CuPy's: they are copied to where the module is.
 
         Raises
         ------
         ValueError
             If a name is missing or unknown, or a shape differs. Nothing is changed then.
         """
-        own = dict(self.named_parameters())
+        own = self._arrays()
         if own.keys() != state.keys():
             missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
             raise ValueError(
                 f"state: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
             )
-        for name, p in own.items():
-            if state[name].shape != p.data.shape:
-                want, got = format_shape(p.data.shape), format_shape(state[name].shape)
+        for name, x in own.items():
+            if state[name].shape != x.data.shape:
+                want, got = format_shape(x.data.shape), format_shape(state[name].shape)
                 raise ValueError(f"state[{name!r}]: expected shape {want}, got {got}")
-        for name, p in own.items():
-            p.data[...] = to_device_of(state[name], p.data)
+        for name, x in own.items():
+            x.data[...] = to_device_of(state[name], x.data)
+
+
+def apply(
+    module: Module, x: Array, *, needs_dx: bool = True, mode: Training | None = None
+) -> tuple[Array, OptionalBackward]:
+    """Call a module, and hand the mode to it if it uses one: others need not take it."""
+    if module.uses_mode:
+        return module(x, needs_dx=needs_dx, mode=mode)  # type: ignore[call-arg]
+    return module(x, needs_dx=needs_dx)
 
 
 class _Container(Module):
@@ -174,7 +245,8 @@ class _Container(Module):
         for name, layer in layers.items():
             if not isinstance(layer, Module):
                 raise TypeError(f"{name}: expected a layer, got {layer!r}")
-            if name == "names" or callable(getattr(type(self), name, None)):
+            own_name = getattr(type(self), name, None)
+            if name == "names" or callable(own_name) or isinstance(own_name, property):
                 raise ValueError(f"{name}: expected a name that {own} does not use itself")
             setattr(self, name, layer)
         self.names = tuple(layers)
@@ -192,21 +264,23 @@ class Sequential(_Container):
         The layers by name, in order.
     """
 
-    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+    def __call__(
+        self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
+    ) -> tuple[Array, OptionalBackward]:
         """Apply all layers; the first one's input to the last one's output."""
         y, pullbacks = x, []
         for layer in self:
-            y, pullback = layer(y, needs_dx=needs_dx)
-            pullbacks.append(pullback)
+            y, layer_backward = apply(layer, y, needs_dx=needs_dx, mode=mode)
+            pullbacks.append(layer_backward)
             # Behind the first layer with parameters every gradient is needed, to reach them.
             needs_dx = needs_dx or bool(layer.parameters())
 
         def backward(dy: Array) -> Array | None:
             dx: Array | None = dy
-            for pullback in reversed(pullbacks):
+            for layer_backward in reversed(pullbacks):
                 if dx is None:  # Nothing further up has parameters.
                     break
-                dx = pullback(dx)
+                dx = layer_backward(dx)
             return dx
 
         return y, backward
@@ -228,7 +302,9 @@ class Parallel(_Container):
         if not branches:
             raise ValueError("branches: expected at least one, got none")
 
-    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+    def __call__(
+        self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
+    ) -> tuple[Array, OptionalBackward]:
         """Apply each branch to x; (N, C, ...) to (N, the sum of the branches' channels, ...).
 
         Raises
@@ -236,21 +312,22 @@ class Parallel(_Container):
         ValueError
             If the outputs differ in another axis than 1.
         """
-        outputs, pullbacks = zip(*(branch(x, needs_dx=needs_dx) for branch in self), strict=True)
-        xp = array_module(**dict(zip(self.names, outputs, strict=True)))
-        N, *others = outputs[0].shape[:1] + outputs[0].shape[2:]
-        for name, output in zip(self.names, outputs, strict=True):
-            check_shape(f"output of {name}", output, (N, "C", *others))
-        check_same_dtype(**dict(zip(self.names, outputs, strict=True)))
+        outputs, pullbacks = zip(
+            *(apply(branch, x, needs_dx=needs_dx, mode=mode) for branch in self), strict=True
+        )
+        named = dict(zip(self.names, outputs, strict=True))
+        xp = array_module(**named)
+        first = outputs[0].shape
+        for name, output in named.items():
+            check_shape(f"output of {name}", output, (first[0], "C", *first[2:]))
+        check_same_dtype(**named)
         y = xp.concatenate(outputs, axis=1)
         ends = np.cumsum([output.shape[1] for output in outputs]).tolist()
+        parts = [slice(*ends) for ends in zip([0, *ends], ends, strict=False)]
 
+        @pullback(dy=y)
         def backward(dy: Array) -> Array | None:
-            check_gradient("dy", dy, y)
-            dxs = [
-                pullback(dy[:, start:end])
-                for pullback, start, end in zip(pullbacks, [0, *ends], ends, strict=False)
-            ]
+            dxs = [f(dy[:, part]) for f, part in zip(pullbacks, parts, strict=True)]
             return sum(dxs[1:], start=dxs[0]) if needs_dx else None
 
         return y, backward

@@ -5,10 +5,11 @@ from stn_np.layers.convolution import Conv2d, conv2d
 from stn_np.layers.cross_entropy import cross_entropy
 from stn_np.layers.linear import Linear, linear
 from stn_np.layers.pooling import AvgPool2d, MaxPool2d, avg_pool2d, max_pool2d
-from stn_np.module import Module, Parallel, Parameter, Sequential
+from stn_np.module import Buffer, Module, Parallel, Parameter, Sequential, Training, apply
 
 __all__ = [
     "AvgPool2d",
+    "Buffer",
     "Conv2d",
     "Flatten",
     "Linear",
@@ -18,6 +19,8 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sequential",
+    "Training",
+    "apply",
     "avg_pool2d",
     "conv2d",
     "cross_entropy",
