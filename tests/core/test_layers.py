@@ -12,7 +12,7 @@ from oracles import FLOATS, assert_close, assert_equal, central_slope, inner, un
 
 from stn_np import layers
 from stn_np.layers import Conv2d, Linear, Parameter, Sequential
-from stn_np.layers.initial import he_normal
+from stn_np.layers.dense import he_normal
 
 # ------------------------------------------------------------------------------------- convolution
 
