@@ -18,7 +18,7 @@ from stn_np.checks import (
     pullback,
 )
 from stn_np.gpu.matmul import matmul
-from stn_np.layers.memory_order import elementwise
+from stn_np.layers.memory_order import elementwise, memory_axes
 from stn_np.module import Module, Parameter, Training, check_mode
 
 LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]
@@ -205,19 +205,19 @@ def dropout(
     check_floating("x", x)
     check_probability(p)
     check_mode(mode)
-    y, scale, zero = x, x.dtype.type(1 / (1 - p)), x.dtype.type(0)
-    keep: Array | None = None
-    if mode is not None:
-        words = random_words(xp, x.size, mode.seed, stream, mode.step)
-        keep = (words >= np.uint64(p * 2.0**64)).reshape(x.shape)
-        y = elementwise(xp, lambda x, keep: xp.where(keep, x * scale, zero), x, keep)
+    if mode is None:
+        return x, pullback(dy=x)(lambda dy: dy.astype(x.dtype, copy=False))
+    words = random_words(xp, x.size, mode.seed, stream, mode.step)
+    axes, back = memory_axes(x)
+    keep = xp.ascontiguousarray((words >= np.uint64(p * 2.0**64)).reshape(x.shape).transpose(axes))
+    scale, zero = x.dtype.type(1 / (1 - p)), x.dtype.type(0)
+    y = xp.where(keep, x.transpose(axes) * scale, zero).transpose(back)
 
     @pullback(dy=y)
     def backward(dy: Array) -> Array:
-        dy = dy.astype(x.dtype, copy=False)
-        if keep is None:
-            return dy
-        return elementwise(xp, lambda dy, keep: xp.where(keep, dy * scale, zero), dy, keep)
+        dy = dy.astype(x.dtype, copy=False).transpose(axes)
+        dx: Array = xp.where(keep, dy * scale, zero).transpose(back)
+        return dx
 
     return y, backward
 

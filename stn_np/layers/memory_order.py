@@ -31,9 +31,10 @@ def as_images(x: Array) -> Array:
     return x.transpose(3, 1, 0, 2)
 
 
-def memory_axes(x: Array) -> list[int]:
-    """The axes of x in the order in which they lie in memory, outermost first."""
-    return sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
+def memory_axes(x: Array) -> tuple[list[int], list[int]]:
+    """The axes of x as they lie in memory, outermost first; and the transposition back."""
+    axes = sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
+    return axes, sorted(range(x.ndim), key=axes.__getitem__)
 
 
 def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:
@@ -44,6 +45,5 @@ def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> A
     """
     if xp is np:
         return f(x, *others)
-    axes = memory_axes(x)
-    y = f(*(array.transpose(*axes) for array in (x, *others)))
-    return y.transpose(*np.argsort(axes).tolist())
+    axes, back = memory_axes(x)
+    return f(*(array.transpose(*axes) for array in (x, *others))).transpose(*back)

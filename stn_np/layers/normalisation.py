@@ -74,8 +74,8 @@ def batch_norm(
     check_flag("training", training)
 
     # All arithmetic is on axes in memory order, so that results have it on the GPU too.
-    axes, C = memory_axes(x), x.shape[1]
-    back, others = np.argsort(axes).tolist(), tuple(i for i, axis in enumerate(axes) if axis != 1)
+    (axes, back), C = memory_axes(x), x.shape[1]
+    others = tuple(i for i, axis in enumerate(axes) if axis != 1)
     m, wide = x.size // max(C, 1), np.promote_types(x.dtype, np.float32)
 
     def spread(vector: Array) -> Array:
@@ -100,7 +100,7 @@ def batch_norm(
 
     @pullback(dy=y)
     def backward(dy: Array) -> tuple[Array, Array, Array]:
-        dy = dy.transpose(axes).astype(wide, copy=False)
+        dy = xp.ascontiguousarray(dy.transpose(axes)).astype(wide, copy=False)
         dweight, dbias = (dy * x_hat).sum(axis=others), dy.sum(axis=others)
         if training:
             dy = dy - (spread(dbias) + x_hat * spread(dweight)) / m
