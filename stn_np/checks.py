@@ -202,6 +202,15 @@ def check_sizes(name: str, value: object, n: int) -> tuple[int, ...]:
     return tuple(check_size(name, size) for size in value)
 
 
+def check_pair(name: str, value: object, minimum: int = 1) -> tuple[int, int]:
+    """One whole number for both axes, or a pair (down, across), each at least `minimum`."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise TypeError(f"{name}: expected one number or a pair (down, across), got {value!r}")
+    down, across = (check_size(name, size, minimum) for size in pair)
+    return down, across
+
+
 def check_size_pair(name: str, value: object) -> tuple[int, int]:
     """Check for a pair (height, width) of positive whole numbers; return it as Python's own."""
     height, width = check_sizes(name, value, 2)

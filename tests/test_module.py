@@ -10,7 +10,7 @@ from oracles import assert_close, assert_equal
 
 from stn_np import layers
 from stn_np.layers import Conv2d, Linear, Parameter, Sequential
-from stn_np.layers.initial import he_normal
+from stn_np.layers.dense import he_normal
 
 
 def small_net(seed: int = 0) -> Sequential:

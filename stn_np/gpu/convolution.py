@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from stn_np.backend import Array
-from stn_np.checks import check_gradient
+from stn_np.checks import pullback
 from stn_np.gpu.launcher import Argument, launch
 from stn_np.gpu.matmul import matmul
 from stn_np.gpu.memory_order import batch_first, channels_outermost
@@ -29,14 +29,21 @@ PIECE = 2**28
 
 
 def conv2d(
-    xp: Any, x: Array, weight: Array, bias: Array, *, needs_dx: bool
+    xp: Any,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    *,
+    needs_dx: bool,
 ) -> tuple[Array, Callable[[Array], tuple[Array | None, Array, Array]]]:
     """`stn_np.layers.conv2d` for CuPy arrays that it has checked."""
     F, _, kh, kw = weight.shape
-    N, C, H, W = x.shape
-    sizes = Sizes(N, C, H, W, kh, kw)
+    x = padded(xp, x, *padding)  # for unfolding to read kh kw times, and always along the batch
+    C, H, W, N = x.shape
+    sizes = Sizes(N, C, H, W, kh, kw, *stride)
     dtype, pieces = x.dtype, sizes.pieces(x.dtype.itemsize)
-    x = channels_outermost(xp, x)  # for unfolding to read kh kw times, and always along the batch
     w = weight.reshape(F, sizes.lines)
 
     y = xp.empty((F, sizes.places), dtype)
@@ -47,8 +54,8 @@ def conv2d(
     images = batch_first(y.reshape(F, *sizes.out, N))
     kept = columns if len(pieces) == 1 else None
 
+    @pullback(dy=images)
     def backward(dy: Array) -> tuple[Array | None, Array, Array]:
-        check_gradient("dy", dy, images)
         dy = channels_outermost(xp, dy.astype(dtype, copy=False)).reshape(F, sizes.places)
         dweight = dw_of(dy).reshape(F, C, kh, kw)
         return dx_of(dy) if needs_dx else None, dweight, dy.sum(axis=1)
@@ -66,9 +73,20 @@ def conv2d(
         dx = (xp.empty if whole else xp.zeros)((C, H, W, N), dtype)
         for piece in pieces:
             fold(matmul(w.T, dy[:, piece]), sizes, piece, whole=whole, out=dx)
-        return batch_first(dx)
+        down, across = padding
+        return batch_first(dx[:, down : H - down, across : W - across])
 
     return images, backward
+
+
+def padded(xp: Any, x: Array, down: int, across: int) -> Array:
+    """(N, C, H, W) in any memory order to a contiguous (C, H, W, N) with zeros round each image."""
+    if not (down or across):
+        return channels_outermost(xp, x)
+    N, C, H, W = x.shape
+    y: Array = xp.zeros((C, H + 2 * down, W + 2 * across, N), x.dtype)
+    y[:, down : down + H, across : across + W] = x.transpose(1, 2, 3, 0)
+    return y
 
 
 class Sizes(NamedTuple):
@@ -77,7 +95,9 @@ class Sizes(NamedTuple):
     Attributes
     ----------
     N, C, H, W, kh, kw : int
-        Images (N, C, H, W) and kernels (C, kh, kw).
+        Images (N, C, H, W), with their padding, and kernels (C, kh, kw).
+    down, across : int
+        Steps of the kernel.
     """
 
     N: int
@@ -86,11 +106,13 @@ class Sizes(NamedTuple):
     W: int
     kh: int
     kw: int
+    down: int
+    across: int
 
     @property
     def out(self) -> tuple[int, int]:
         """(H', W')."""
-        return self.H - self.kh + 1, self.W - self.kw + 1
+        return (self.H - self.kh) // self.down + 1, (self.W - self.kw) // self.across + 1
 
     @property
     def lines(self) -> int:
@@ -111,30 +133,31 @@ class Sizes(NamedTuple):
 
 def unfold(xp: Any, x: Array, sizes: Sizes, piece: slice) -> Array:
     """Images (C, H, W, N) to the columns (C kh kw, length) at a piece of the places."""
-    N, C, H, W, kh, kw = sizes
+    N, C, H, W, kh, kw, down, across = sizes
     length = piece.stop - piece.start
     columns = xp.empty((sizes.lines, length), x.dtype)
     launch(
         FILE, "unfold", (str(x.dtype),), C * kh * length,
         Argument("x", x, x.dtype, (C, H, W, N)),
         Argument("columns", columns, x.dtype, (sizes.lines, length)),
-        N, H, W, kh, kw, piece.start, length,
+        N, H, W, kh, kw, down, across, piece.start, length,
     )  # fmt: skip
     return columns  # type: ignore[no-any-return]
 
 
 def fold(dcolumns: Array, sizes: Sizes, piece: slice, *, whole: bool, out: Array) -> None:
     """Transpose of `unfold`: fills out (C, H, W, N), or adds to those rows that a piece sees."""
-    N, C, H, W, kh, kw = sizes
+    N, C, H, W, kh, kw, down, across = sizes
     length = piece.stop - piece.start
     row_out = sizes.out[1] * N
-    first_row, last_row = piece.start // row_out, (piece.stop - 1) // row_out + kh - 1
+    first_row = 0 if whole else piece.start // row_out * down
+    last_row = H - 1 if whole else (piece.stop - 1) // row_out * down + kh - 1
     rows = last_row - first_row + 1
     launch(
         FILE, "fold", (str(out.dtype), not whole), C * rows * W * N,
         Argument("dcolumns", dcolumns, out.dtype, (sizes.lines, length)),
         Argument("dx", out, out.dtype, (C, H, W, N)),
-        N, H, W, kh, kw, piece.start, length, first_row, rows,
+        N, H, W, kh, kw, down, across, piece.start, length, first_row, rows,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from stn_np.backend import Array, Backward
-from stn_np.checks import check_gradient
+from stn_np.checks import pullback
 from stn_np.gpu.launcher import Argument, launch
 from stn_np.gpu.memory_order import batch_first
 
@@ -25,7 +25,7 @@ FILE = "cuda/pooling.cu"
 LANES = 64
 
 
-class Windows(NamedTuple):
+class Sizes(NamedTuple):
     """Sizes of the images and of the windows on them.
 
     Attributes
@@ -45,12 +45,6 @@ class Windows(NamedTuple):
     kernel: int
     stride: int
 
-    @classmethod
-    def on(cls, x: Array, kernel: int, stride: int, H_out: int, W_out: int) -> Windows:
-        """The windows on images x (N, C, H, W)."""
-        N, C, H, W = x.shape
-        return cls(N, C, H, W, H_out, W_out, kernel, stride)
-
     @property
     def images(self) -> tuple[int, int, int, int]:
         """(C, H, W, N): what is pooled, as the layers keep it in memory."""
@@ -62,34 +56,34 @@ class Windows(NamedTuple):
         return self.C, self.H_out, self.W_out, self.N
 
 
-def max_pool2d(xp: Any, x: Array, windows: Windows) -> tuple[Array, Backward]:
+def max_pool2d(xp: Any, x: Array, sizes: Sizes) -> tuple[Array, Backward]:
     """`stn_np.layers.max_pool2d` for CuPy arrays that it has checked."""
-    dtype, index = x.dtype, "uint8" if windows.kernel**2 <= 256 else "int64"
-    y, largest = xp.empty(windows.pooled, dtype), xp.empty(windows.pooled, index)
-    known_kernel = 2 if windows.kernel == 2 else 0
-    _launch("max_forward", (index, known_kernel), windows, x, y, largest)
+    dtype, index = x.dtype, "uint8" if sizes.kernel**2 <= 256 else "int64"
+    y, largest = xp.empty(sizes.pooled, dtype), xp.empty(sizes.pooled, index)
+    known_kernel = 2 if sizes.kernel == 2 else 0
+    _launch("max_forward", (index, known_kernel), sizes, x, y, largest)
     images = batch_first(y)
 
+    @pullback(dy=images)
     def backward(dy: Array) -> Array:
-        check_gradient("dy", dy, images)
-        dx, dy = xp.empty(windows.images, dtype), dy.astype(dtype, copy=False)
-        one_each = windows.stride >= windows.kernel  # windows for each pixel, at most
-        _launch("max_backward", (index, one_each), windows, dy, dx, largest)
+        dx, dy = xp.empty(sizes.images, dtype), dy.astype(dtype, copy=False)
+        one_each = sizes.stride >= sizes.kernel  # windows for each pixel, at most
+        _launch("max_backward", (index, one_each), sizes, dy, dx, largest)
         return batch_first(dx)
 
     return images, backward
 
 
-def avg_pool2d(xp: Any, x: Array, windows: Windows) -> tuple[Array, Backward]:
+def avg_pool2d(xp: Any, x: Array, sizes: Sizes) -> tuple[Array, Backward]:
     """`stn_np.layers.avg_pool2d` for CuPy arrays that it has checked."""
-    dtype, y = x.dtype, xp.empty(windows.pooled, x.dtype)
-    _launch("average_forward", (), windows, x, y)
+    dtype, y = x.dtype, xp.empty(sizes.pooled, x.dtype)
+    _launch("average_forward", (), sizes, x, y)
     images = batch_first(y)
 
+    @pullback(dy=images)
     def backward(dy: Array) -> Array:
-        check_gradient("dy", dy, images)
-        dx, dy = xp.empty(windows.images, dtype), dy.astype(dtype, copy=False)
-        _launch("average_backward", (), windows, dy, dx)
+        dx, dy = xp.empty(sizes.images, dtype), dy.astype(dtype, copy=False)
+        _launch("average_backward", (), sizes, dy, dx)
         return batch_first(dx)
 
     return images, backward
@@ -98,7 +92,7 @@ def avg_pool2d(xp: Any, x: Array, windows: Windows) -> tuple[Array, Backward]:
 def _launch(
     function: str,
     template: tuple[str | int, ...],
-    windows: Windows,
+    sizes: Sizes,
     source: Array,
     result: Array,
     *largest: Array,
@@ -107,7 +101,7 @@ def _launch(
 
     `source` may lie in memory in any order. `template` is what follows the dtype.
     """
-    N, C, H, W, H_out, W_out, kernel, stride = windows
+    N, C, H, W, H_out, W_out, kernel, stride = sizes
     forward = function.endswith("forward")
     places, read = ((H_out, W_out), (H, W)) if forward else ((H, W), (H_out, W_out))
     lanes = min(N, LANES)
@@ -115,7 +109,7 @@ def _launch(
         FILE, function, (str(result.dtype), *template), C * places[0] * places[1] * lanes,
         Argument("x" if forward else "dy", source, result.dtype, (N, C, *read), strided=True),
         Argument("y" if forward else "dx", result, result.dtype, (C, *places, N)),
-        *(Argument("largest", i, template[0], windows.pooled) for i in largest),
+        *(Argument("largest", i, template[0], sizes.pooled) for i in largest),
         *(step // source.itemsize for step in source.strides),
         N, H, W, H_out, W_out, kernel, stride, lanes,
     )  # fmt: skip

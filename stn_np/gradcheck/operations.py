@@ -30,9 +30,17 @@ from stn_np.gradcheck.operation import Operation
 from stn_np.gradcheck.parameters import parameters_as_inputs
 from stn_np.gradcheck.probe import Function
 from stn_np.layers import (
+    Flatten,
+    Linear,
+    Parallel,
+    Sequential,
+    Training,
     avg_pool2d,
+    batch_norm,
     conv2d,
     cross_entropy,
+    dropout,
+    global_avg_pool2d,
     linear,
     max_pool2d,
     relu,
@@ -176,6 +184,40 @@ def _layers(rng: np.random.Generator) -> Iterator[Operation]:
     labels = np.array([3, 0, 4])
     logits = {"logits": rng.normal(size=(3, 5))}
     yield Operation("cross_entropy", _with_loss(_identity, labels), logits)
+    yield from _more_layers(*rng.spawn(1))
+
+
+def _more_layers(rng: np.random.Generator) -> Iterator[Operation]:
+    """Strides and padding, what has a mode, branches, and several heads."""
+    images = {"x": rng.normal(size=(2, 3, 7, 6))}
+    kernels = {"weight": rng.normal(size=(4, 3, 3, 2)), "bias": rng.normal(size=4)}
+    for title, stride, padding in (("stride", (2, 3), 0), ("padding", 1, (2, 1)), ("both", 2, 1)):
+        yield Operation(
+            f"conv2d, {title}",
+            lambda x, weight, bias, s=stride, p=padding: conv2d(x, weight, bias, s, p),
+            images | kernels,
+        )
+    yield Operation("global_avg_pool2d", global_avg_pool2d, images)
+    masks = Training(seed=3, step=5)
+    yield Operation("dropout", lambda x: dropout(x, 0.4, masks), images)
+    vectors = {"weight": rng.normal(size=3), "bias": rng.normal(size=3)}
+    mean, var = rng.normal(size=3), rng.uniform(0.5, 2, 3)
+    for case in ("training", "evaluation"):
+
+        def normalise(*inputs: Array, case: str = case) -> tuple[Array, Callable[..., Any]]:
+            running = [to_device_of(v.copy(), inputs[0]) for v in (mean, var)]
+            return batch_norm(*inputs, *running, training=case == "training")
+
+        yield Operation(f"batch_norm, {case}", normalise, images | vectors)
+    branches = Parallel(
+        plain=Flatten(),
+        dense=Sequential(flatten=Flatten(), dense=Linear(24, 3, rng=rng, dtype=np.float64)),
+    )
+    f, values = parameters_as_inputs(branches)
+    yield Operation("Parallel", f, {"x": rng.normal(size=(2, 2, 3, 4))} | values)
+    labels = np.array([[3, 0], [1, 1], [4, 2]])
+    logits = {"logits": rng.normal(size=(3, 2, 5))}
+    yield Operation("cross_entropy, two heads", _with_loss(_identity, labels), logits)
 
 
 def _models(rng: np.random.Generator) -> Iterator[Operation]:

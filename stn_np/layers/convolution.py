@@ -1,13 +1,14 @@
-"""Convolution with stride 1 and no padding, as matrix products over rows of the image.
+"""Convolution as matrix products over rows of the image.
 
-Eq.:  y[n, f, i, j] = b[f] + sum over c, u, v of  w[f, c, u, v] x[n, c, i + u, j + v]
+Eq.:  y[n, f, i, j] = b[f] + sum over c, u, v of  w[f, c, u, v] x[n, c, i s + u - p, j s + v - p]
 
-Only the kernel's *width* is unfolded. With rows outermost in memory (`memory_order`), the rows
-i .. i+kh-1 that output row i combines lie one behind the other, so the unfolded matrix of output
-row i is a view that overlaps its neighbour's:
+with stride s and p zeros round the image. Only the kernel's *width* is unfolded. With rows
+outermost in memory (`memory_order`), the rows i s .. i s + kh - 1 that output row i combines lie
+one behind the other, so the unfolded matrix of output row i is a view that overlaps its
+neighbour's:
 
     columns      (H  * C kw, Wout N)     one block of C kw lines for each row of the image
-    window(i)    (kh * C kw, Wout N)     = columns[i C kw : (i + kh) C kw], no copy
+    window(i)    (kh * C kw, Wout N)     = columns[i s C kw : (i s + kh) C kw], no copy
     y row i      (F, Wout N)             = w (F, kh C kw) @ window(i)
 
 That copies the image kw times instead of kh kw times. On a GPU, where one large product is better
@@ -22,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
-from stn_np.checks import check_array, check_gradient, check_same_dtype, check_size
+from stn_np.checks import check_array, check_pair, check_same_dtype, check_size, pullback
 from stn_np.gpu import convolution as gpu
-from stn_np.layers.initial import he_normal
+from stn_np.layers.dense import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.module import Module, Parameter
 
@@ -36,25 +37,37 @@ ConvBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 
 
 def conv2d(
-    x: Array, weight: Array, bias: Array, *, needs_dx: bool = True
+    x: Array,
+    weight: Array,
+    bias: Array,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    *,
+    needs_dx: bool = True,
 ) -> tuple[Array, ConvBackward]:
-    r"""Cross-correlation of images with a bank of kernels, stride 1, no padding.
+    r"""Cross-correlation of images with a bank of kernels.
+
+    .. math:: y_{n f i j} = b_f + \sum_{c, u, v} w_{f c u v}\, x_{n c,\, i s + u - p,\, j s + v - p}
+
+    .. math::
+
+        dw_{f c u v} = \sum_{n, i, j} dy_{n f i j}\, x_{n c,\, i s + u - p,\, j s + v - p}, \quad
+        dx_{n c q r} = \sum w_{f c u v}\, dy_{n f i j}
+        \ \text{ over } f, \; i s + u - p = q, \; j s + v - p = r
 
     Parameters
     ----------
-    x : Array
-        (N, C, H, W).
-    weight : Array
-        (F, C, kh, kw), of x's dtype.
-    bias : Array
-        (F,), of x's dtype.
+    x, weight, bias : Array
+        (N, C, H, W), (F, C, kh, kw) and (F,), of one dtype.
+    stride, padding : int or (int, int)
+        Pixels from one place of the kernel to the next, and zeros on either side; (down, across).
     needs_dx : bool
         False: the gradient of x is not computed (for images, half the backward pass).
 
     Returns
     -------
     y : Array
-        (N, F, H - kh + 1, W - kw + 1).
+        (N, F, H', W'), H' = floor((H + 2 padding - kh) / stride) + 1, and W' likewise.
     backward : callable
         backward(dy) returns (dx or None, dweight, dbias).
 
@@ -63,95 +76,127 @@ def conv2d(
     TypeError
         If an argument is no floating-point array, or the dtypes or libraries differ.
     ValueError
-        If a shape does not fit, or the image is smaller than the kernel.
-
-    Notes
-    -----
-    .. math:: y_{n f i j} = b_f + \sum_{c, u, v} w_{f c u v}\, x_{n c, i+u, j+v}
-
-    .. math::
-
-        dw_{f c u v} = \sum_{n, i, j} dy_{n f i j}\, x_{n c, i+u, j+v}, \quad
-        dx_{n c p q} = \sum_{f, u, v} w_{f c u v}\, dy_{n f, p-u, q-v}
+        If a shape does not fit, or the padded image is smaller than the kernel.
     """
     xp = array_module(x=x, weight=weight, bias=bias)
-    check_array("x", x, ("N", "C", "H", "W"))
-    N, C, H, W = x.shape
-    check_array("weight", weight, ("F", "C", "kh", "kw"))
-    F, channels, kh, kw = weight.shape
-    if C != channels:
-        raise ValueError(f"x: expected {channels} channels (as weight), got {C}")
-    check_array("bias", bias, (F,))
-    check_same_dtype(x=x, weight=weight, bias=bias)
-    if 0 in (C, kh, kw):
-        raise ValueError(f"weight: expected at least one channel and one pixel, got {weight.shape}")
-    if H < kh or W < kw:
-        raise ValueError(f"x: expected images of at least {kh}x{kw} (the kernel), got {H}x{W}")
+    steps, zeros = check_pair("stride", stride), check_pair("padding", padding, 0)
+    _check_shapes(x, weight, bias, zeros)
     if xp is not np:
-        return gpu.conv2d(xp, x, weight, bias, needs_dx=needs_dx)
-    H_out, W_out, lines = H - kh + 1, W - kw + 1, C * kw
+        return gpu.conv2d(xp, x, weight, bias, steps, zeros, needs_dx=needs_dx)
+    (down, across), (F, C, kh, kw) = steps, weight.shape
 
-    columns = unfold_width(xp, rows_outermost(xp, x), kw).reshape(H * lines, W_out * N)
+    rows = _pad(rows_outermost(x), *zeros)
+    H, _, W, N = rows.shape
+    H_out, W_out, lines = (H - kh) // down + 1, (W - kw) // across + 1, C * kw
+    columns = unfold_width(rows, kw, across).reshape(H * lines, W_out * N)
+    window = [slice(i * down * lines, (i * down + kh) * lines) for i in range(H_out)]
     w = weight.transpose(0, 2, 1, 3).reshape(F, kh * lines)  # axes (f; u, c, v) as in a window
-    y = xp.empty((H_out, F, W_out * N), x.dtype)
+    y = np.empty((H_out, F, W_out * N), x.dtype)
     for i in range(H_out):
-        xp.matmul(w, columns[i * lines : (i + kh) * lines], out=y[i])
+        np.matmul(w, columns[window[i]], out=y[i])
         y[i] += bias[:, None]
     images = as_images(y.reshape(H_out, F, W_out, N))
 
+    @pullback(dy=images)
     def backward(dy: Array) -> tuple[Array | None, Array, Array]:
-        check_gradient("dy", dy, images)
-        dy = rows_outermost(xp, dy.astype(x.dtype, copy=False)).reshape(H_out, F, W_out * N)
+        dy = rows_outermost(dy.astype(x.dtype, copy=False)).reshape(H_out, F, W_out * N)
 
         # dw^T = sum over i of window(i) dy(i)^T  (as dw it takes up to half as long again)
-        dw = xp.zeros((kh * lines, F), x.dtype)
+        dw = np.zeros((kh * lines, F), x.dtype)
         for i in range(H_out):
-            dw += columns[i * lines : (i + kh) * lines] @ dy[i].T
+            dw += columns[window[i]] @ dy[i].T
         dweight = dw.reshape(kh, C, kw, F).transpose(3, 1, 0, 2)
-        ones = xp.ones(W_out * N, x.dtype)
+        ones = np.ones(W_out * N, x.dtype)
         dbias = (dy.reshape(H_out * F, W_out * N) @ ones).reshape(H_out, F).sum(0)
 
         return dx_of(dy) if needs_dx else None, dweight, dbias
 
     def dx_of(dy: Array) -> Array:
-        dx = xp.zeros((H, C, W, N), x.dtype)
+        dx = np.zeros((H, C, W, N), x.dtype)
         if lines < THIN:
             # The forward pass transposed: each output row gives to its window.
-            dcolumns = xp.zeros_like(columns)
+            dcolumns = np.zeros_like(columns)
             for i in range(H_out):
-                dcolumns[i * lines : (i + kh) * lines] += w.T @ dy[i]
-            fold_width(dcolumns.reshape(H, C, kw, W_out, N), out=dx)
-            return as_images(dx)
-        # Image row r met kernel row u in output row r - u:  dcolumns(r) = sum_u w_u^T dy(r - u).
-        # Output rows r-kh+1 .. r lie one behind the other, so with the kernel's rows in reverse
-        # order this sum is one product as well. At the image's edge fewer output rows exist.
-        w_reverse = weight[:, :, ::-1].transpose(1, 3, 2, 0).reshape(lines, kh * F)
-        dy_lines = dy.reshape(H_out * F, W_out * N)
-        for r in range(H):
-            first, last = max(0, r - kh + 1), min(H_out - 1, r)
-            skipped = first - (r - kh + 1)
-            w_r = w_reverse[:, skipped * F : (skipped + last - first + 1) * F]
-            dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
-            fold_width(dcolumns.reshape(1, C, kw, W_out, N), out=dx[r : r + 1])
-        return as_images(dx)
+                dcolumns[window[i]] += w.T @ dy[i]
+            fold_width(dcolumns.reshape(H, C, kw, W_out, N), across, out=dx)
+        else:
+            _fold_row_by_row(dx, dy, weight, *steps)
+        return as_images(dx[zeros[0] : H - zeros[0], :, zeros[1] : W - zeros[1]])
 
     return images, backward
 
 
-def unfold_width(xp: Any, x: Array, kw: int) -> Array:
-    """(H, C, W, N) to (H, C, kw, W - kw + 1, N): entry v holds the image from column v on."""
+def _fold_row_by_row(dx: Array, dy: Array, weight: Array, down: int, across: int) -> None:
+    """Fill dx (H, C, W, N) from dy (H', F, W' N), one matrix product for each row of the image.
+
+    Image row r = q s + rest met the kernel's rows u = rest, rest + s, ... in the output rows
+    q, q - 1, ...:   dcolumns(r) = sum over k of  w_(rest + k s)^T dy(q - k)
+
+    Output rows lie one behind the other, so with the kernel's rows in reverse order this sum is one
+    product as well. At the image's edge fewer output rows exist.
+    """
+    (H, C, W, N), (F, _, kh, kw) = dx.shape, weight.shape
+    H_out, W_out = len(dy), (W - kw) // across + 1
+    dy_lines = dy.reshape(H_out * F, W_out * N)
+    w_reverse = [
+        weight[:, :, rest::down][:, :, ::-1].transpose(1, 3, 2, 0).reshape(C * kw, -1)
+        for rest in range(min(down, kh))
+    ]
+    for r in range(H):
+        q, rest = divmod(r, down)
+        oldest = q - (kh - rest - 1) // down
+        first, last = max(0, oldest), min(H_out - 1, q)
+        if rest >= kh or first > last:  # no output row has seen this one
+            continue
+        w_r = w_reverse[rest][:, (first - oldest) * F : (last + 1 - oldest) * F]
+        dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
+        fold_width(dcolumns.reshape(1, C, kw, W_out, N), across, out=dx[r : r + 1])
+
+
+def _check_shapes(x: Array, weight: Array, bias: Array, padding: tuple[int, int]) -> None:
+    """Images, kernels and biases must fit each other."""
+    check_array("x", x, ("N", "C", "H", "W"))
+    check_array("weight", weight, ("F", "C", "kh", "kw"))
+    F, C, kh, kw = weight.shape
+    if x.shape[1] != C:
+        raise ValueError(f"x: expected {C} channels (as weight), got {x.shape[1]}")
+    check_array("bias", bias, (F,))
+    check_same_dtype(x=x, weight=weight, bias=bias)
+    if 0 in (C, kh, kw):
+        raise ValueError(f"weight: expected at least one channel and one pixel, got {weight.shape}")
+    H, W = (size + 2 * p for size, p in zip(x.shape[2:], padding, strict=True))
+    if H < kh or W < kw:
+        padded = " with the padding" if any(padding) else ""
+        raise ValueError(
+            f"x: expected images of at least {kh}x{kw} (the kernel), got {H}x{W}{padded}"
+        )
+
+
+def _pad(rows: Array, down: int, across: int) -> Array:
+    """(H, C, W, N) with zeros round every image: rows itself if there are none."""
+    if not (down or across):
+        return rows
+    H, C, W, N = rows.shape
+    padded = np.zeros((H + 2 * down, C, W + 2 * across, N), rows.dtype)
+    padded[down : down + H, :, across : across + W] = rows
+    return padded
+
+
+def unfold_width(x: Array, kw: int, stride: int = 1) -> Array:
+    """(H, C, W, N) to (H, C, kw, W', N): entry v holds every stride-th column from v on."""
     H, C, W, N = x.shape
-    columns = xp.empty((H, C, kw, W - kw + 1, N), x.dtype)
+    W_out = (W - kw) // stride + 1
+    columns = np.empty((H, C, kw, W_out, N), x.dtype)
     for v in range(kw):
-        columns[:, :, v] = x[:, :, v : v + W - kw + 1]
-    return columns  # type: ignore[no-any-return]
+        columns[:, :, v] = x[:, :, v : v + (W_out - 1) * stride + 1 : stride]
+    return columns
 
 
-def fold_width(dcolumns: Array, *, out: Array) -> None:
-    """Transpose of `unfold_width`: (H, C, kw, W - kw + 1, N) is added to out (H, C, W, N)."""
+def fold_width(dcolumns: Array, stride: int = 1, *, out: Array) -> None:
+    """Transpose of `unfold_width`: (H, C, kw, W', N) is added to out (H, C, W, N)."""
     kw, W_out = dcolumns.shape[2:4]
     for v in range(kw):
-        out[:, :, v : v + W_out] += dcolumns[:, :, v]
+        out[:, :, v : v + (W_out - 1) * stride + 1 : stride] += dcolumns[:, :, v]
 
 
 class Conv2d(Module):
@@ -159,12 +204,10 @@ class Conv2d(Module):
 
     Parameters
     ----------
-    in_channels
-        C.
-    out_channels
-        F, the number of filters.
-    kernel_size
-        The side of the square kernels, in pixels.
+    in_channels, out_channels
+        C and F.
+    kernel_size, stride, padding
+        In pixels: one number, or a pair (down, across).
     rng
         Source of the initial weights (He normal; the bias starts at zero).
     dtype
@@ -175,29 +218,40 @@ class Conv2d(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
         *,
         rng: np.random.Generator,
         dtype: Any = np.float32,
     ) -> None:
-        for name in ("in_channels", "out_channels", "kernel_size"):
+        for name in ("in_channels", "out_channels"):
             check_size(name, locals()[name])
-        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.stride, self.padding = check_pair("stride", stride), check_pair("padding", padding, 0)
+        shape = (out_channels, in_channels, *check_pair("kernel_size", kernel_size))
         self.weight = Parameter(he_normal(shape, rng, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype))
 
     def _describe(self) -> str:
-        out_channels, in_channels, kernel_size, _ = self.weight.data.shape
-        return f"{in_channels}, {out_channels}, {kernel_size}"
+        F, C, *kernel = self.weight.data.shape
+        pairs = {"stride": (self.stride, 1), "padding": (self.padding, 0)}
+        others = [f"{k}={_short(pair)}" for k, (pair, usual) in pairs.items() if {*pair} != {usual}]
+        return ", ".join([f"{C}, {F}, {_short(tuple(kernel))}", *others])
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
-        """(N, C, H, W) to (N, F, H - k + 1, W - k + 1)."""
-        y, pullback = conv2d(x, self.weight.data, self.bias.data, needs_dx=needs_dx)
+        """(N, C, H, W) to (N, F, H', W')."""
+        weight, bias = self.weight.data, self.bias.data
+        y, conv_backward = conv2d(x, weight, bias, self.stride, self.padding, needs_dx=needs_dx)
 
         def backward(dy: Array) -> Array | None:
-            dx, dweight, dbias = pullback(dy)
+            dx, dweight, dbias = conv_backward(dy)
             self.weight.grad += dweight
             self.bias.grad += dbias
             return dx
 
         return y, backward
+
+
+def _short(pair: tuple[int, ...]) -> str:
+    """3 for (3, 3)."""
+    return str(pair[0] if len({*pair}) == 1 else pair)

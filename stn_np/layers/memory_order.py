@@ -8,9 +8,7 @@ Every array is (N, C, H, W) to whoever uses it. In *memory*, feature maps lie in
   kernel's width has to be unfolded, not its height (see `stn_np.layers.convolution`),
 - and one row of the image is a piece of work that fits the cache.
 
-`rows_outermost` brings any array into this order (without a copy where it is in it already), and
-`as_images` shows the result as (N, C, H, W) again, without a copy. On a GPU the order is another
-one: see `stn_np.gpu.memory_order`.
+On a GPU the order is another one: see `stn_np.gpu.memory_order`.
 """
 
 from __future__ import annotations
@@ -23,14 +21,20 @@ import numpy as np
 from stn_np.backend import Array
 
 
-def rows_outermost(xp: Any, x: Array) -> Array:
-    """(N, C, H, W) in any memory order to a contiguous (H, C, W, N)."""
-    return xp.ascontiguousarray(x.transpose(2, 1, 3, 0))  # type: ignore[no-any-return]
+def rows_outermost(x: Array) -> Array:
+    """(N, C, H, W) in any memory order to a contiguous (H, C, W, N), no copy if it is that."""
+    return np.ascontiguousarray(x.transpose(2, 1, 3, 0))
 
 
 def as_images(x: Array) -> Array:
     """(H, C, W, N) to (N, C, H, W): a view."""
     return x.transpose(3, 1, 0, 2)
+
+
+def memory_axes(x: Array) -> tuple[list[int], list[int]]:
+    """The axes of x as they lie in memory, outermost first; and the transposition back."""
+    axes = sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
+    return axes, sorted(range(x.ndim), key=axes.__getitem__)
 
 
 def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:
@@ -41,6 +45,5 @@ def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> A
     """
     if xp is np:
         return f(x, *others)
-    axes = sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
-    y = f(*(array.transpose(*axes) for array in (x, *others)))
-    return y.transpose(*(axes.index(axis) for axis in range(x.ndim)))
+    axes, back = memory_axes(x)
+    return f(*(array.transpose(*axes) for array in (x, *others))).transpose(*back)

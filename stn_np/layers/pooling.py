@@ -7,14 +7,11 @@ Eq.:  y[n, c, i, j] = max (or mean) over u, v < k of  x[n, c, i s + u, j s + v]
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
-from stn_np.checks import check_array, check_gradient, check_size
+from stn_np.checks import check_array, check_size, pullback
 from stn_np.gpu import pooling as gpu
-from stn_np.gpu.pooling import Windows
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.module import Module
 
@@ -53,67 +50,68 @@ def max_pool2d(
     ValueError
         If the rank is wrong or the image smaller than a window.
     """
-    xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
+    sizes = check_pooling(x, kernel, stride, ceil_mode)
+    xp = array_module(x=x)
     if xp is not np:
-        return gpu.max_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
-    x_rows = rows_outermost(xp, x)
-    H, C, W, N = x_rows.shape
-    y = xp.empty((H_out, C, W_out, N), x.dtype)
-    # First over the window's rows, then over its columns: whole rows lie in one piece of memory.
-    tallest = xp.empty((C, W, N), x.dtype)
+        return gpu.max_pool2d(xp, x, sizes)
+    N, C, H, W, H_out, W_out, kernel, stride = sizes
+    x_rows = rows_outermost(x)
+    y = np.empty((H_out, C, W_out, N), x.dtype)
+    # First over a window's rows, then over its columns: whole rows lie in one piece of memory.
+    over_rows = np.empty((C, W, N), x.dtype)
 
-    def find_tallest(i: int) -> list[int]:
-        """Fill `tallest` with the maximum over the rows of window row i; return those rows."""
+    def fill_over_rows(i: int) -> list[int]:
+        """The maximum over the rows of window row i, for each column; return those rows."""
         rows = list(range(i * stride, min(i * stride + kernel, H)))
-        xp.copyto(tallest, x_rows[rows[0]])
+        np.copyto(over_rows, x_rows[rows[0]])
         for r in rows[1:]:
-            xp.maximum(tallest, x_rows[r], out=tallest)
+            np.maximum(over_rows, x_rows[r], out=over_rows)
         return rows
 
     for i in range(H_out):
-        find_tallest(i)
-        y[i] = tallest[:, ::stride][:, :W_out]
+        fill_over_rows(i)
+        y[i] = over_rows[:, ::stride][:, :W_out]
         for v in range(1, kernel):
-            columns, n = window_columns(W, v, stride, W_out)
-            xp.maximum(y[i, :, :n], tallest[:, columns], out=y[i, :, :n])
+            columns, n = columns_at(v, sizes)
+            np.maximum(y[i, :, :n], over_rows[:, columns], out=y[i, :, :n])
     images = as_images(y)
 
     # Whether each pixel is in exactly one window, so that its gradient is written once.
     tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
 
-    def hand_out(dpixels: Array, given: Array) -> None:
+    def give(target: Array, gradient: Array) -> None:
         if tiled:
-            dpixels[...] = given
+            target[...] = gradient
         else:
-            dpixels += given
+            target += gradient
 
+    @pullback(dy=images)
     def backward(dy: Array) -> Array:
-        check_gradient("dy", dy, images)
-        dy_rows = rows_outermost(xp, dy)
-        dx = (xp.empty if tiled else xp.zeros)(x_rows.shape, x.dtype)
-        dtallest = xp.empty_like(tallest)
-        given, largest = xp.empty_like(tallest), xp.empty(tallest.shape, bool)
+        dy_rows = rows_outermost(dy)
+        dx = (np.empty if tiled else np.zeros)(x_rows.shape, x.dtype)
+        dover_rows = np.empty_like(over_rows)
+        given, largest = np.empty_like(over_rows), np.empty(over_rows.shape, bool)
         for i in range(H_out):
-            rows = find_tallest(i)
-            # From the window to the tallest pixel of one column; what is left goes to the last one.
+            rows = fill_over_rows(i)
+            # From the window to its largest column; what is left goes to the last one.
             left = dy_rows[i].copy()
-            dtallest[...] = 0
+            dover_rows[...] = 0
             for v in range(kernel):
-                columns, n = window_columns(W, v, stride, W_out)
+                columns, n = columns_at(v, sizes)
                 if v == kernel - 1:
-                    hand_out(dtallest[:, columns], left[:, :n])
+                    give(dover_rows[:, columns], left[:, :n])
                     break
-                xp.equal(tallest[:, columns], y[i, :, :n], out=largest[:, :n])
-                xp.multiply(left[:, :n], largest[:, :n], out=given[:, :n])
+                np.equal(over_rows[:, columns], y[i, :, :n], out=largest[:, :n])
+                np.multiply(left[:, :n], largest[:, :n], out=given[:, :n])
                 left[:, :n] -= given[:, :n]
-                hand_out(dtallest[:, columns], given[:, :n])
+                give(dover_rows[:, columns], given[:, :n])
             # From there to the pixel's row; again the last one gets what is left.
             for r in rows[:-1]:
-                xp.equal(x_rows[r], tallest, out=largest)
-                xp.multiply(dtallest, largest, out=given)
-                dtallest -= given
-                hand_out(dx[r], given)
-            hand_out(dx[rows[-1]], dtallest)
+                np.equal(x_rows[r], over_rows, out=largest)
+                np.multiply(dover_rows, largest, out=given)
+                dover_rows -= given
+                give(dx[r], given)
+            give(dx[rows[-1]], dover_rows)
         return as_images(dx)
 
     return images, backward
@@ -126,63 +124,98 @@ def avg_pool2d(
 
     A window that sticks out of the image (``ceil_mode``) is averaged over the pixels that it has.
     """
-    xp, kernel, stride, H_out, W_out = check_pooling(x, kernel, stride, ceil_mode)
+    sizes = check_pooling(x, kernel, stride, ceil_mode)
+    xp = array_module(x=x)
     if xp is not np:
-        return gpu.avg_pool2d(xp, x, Windows.on(x, kernel, stride, H_out, W_out))
-    x_rows = rows_outermost(xp, x)
-    H, C, W, N = x_rows.shape
-    rows = xp.minimum(kernel, H - stride * xp.arange(H_out))
-    cols = xp.minimum(kernel, W - stride * xp.arange(W_out))
+        return gpu.avg_pool2d(xp, x, sizes)
+    N, C, H, W, H_out, W_out, kernel, stride = sizes
+    x_rows = rows_outermost(x)
+    rows = np.minimum(kernel, H - stride * np.arange(H_out))
+    cols = np.minimum(kernel, W - stride * np.arange(W_out))
     share = (1.0 / (rows[:, None] * cols)).astype(x.dtype)[:, None, :, None]  # 1 / window's pixels
-    y = xp.zeros((H_out, C, W_out, N), x.dtype)
+    y = np.zeros((H_out, C, W_out, N), x.dtype)
     for i in range(H_out):
         for r in range(i * stride, min(i * stride + kernel, H)):
             for v in range(kernel):
-                columns, n = window_columns(W, v, stride, W_out)
+                columns, n = columns_at(v, sizes)
                 y[i, :, :n] += x_rows[r][:, columns]
     y *= share
     images = as_images(y)
 
+    @pullback(dy=images)
     def backward(dy: Array) -> Array:
-        check_gradient("dy", dy, images)
-        each = rows_outermost(xp, dy) * share
-        dx = xp.zeros(x_rows.shape, x.dtype)
+        each = rows_outermost(dy) * share
+        dx = np.zeros(x_rows.shape, x.dtype)
         for i in range(H_out):
             for r in range(i * stride, min(i * stride + kernel, H)):
                 for v in range(kernel):
-                    columns, n = window_columns(W, v, stride, W_out)
+                    columns, n = columns_at(v, sizes)
                     dx[r][:, columns] += each[i, :, :n]
         return as_images(dx)
 
     return images, backward
 
 
-def window_columns(W: int, v: int, stride: int, W_out: int) -> tuple[slice, int]:
-    """The v-th column of each window, and how many windows have one (the first n)."""
-    n = max(0, min(W_out, (W - v - 1) // stride + 1))
-    return slice(v, v + (n - 1) * stride + 1, stride), n
+def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
+    r"""Mean over each whole map.
 
+    .. math:: y_{nc} = \frac{1}{HW} \sum_{i, j} x_{ncij}, \quad dx_{ncij} = \frac{dy_{nc}}{HW}
 
-def check_pooling(
-    x: Array, kernel: int, stride: int | None, ceil_mode: bool
-) -> tuple[Any, int, int, int, int]:
-    """Check the arguments; return the array module, kernel, stride, and the output's H' and W'."""
+    Parameters
+    ----------
+    x : Array
+        (N, C, H, W), H and W at least 1.
+
+    Returns
+    -------
+    y : Array
+        (N, C).
+    backward : callable
+        backward(dy) returns dx, in x's memory order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x is no such array.
+    """
     xp = array_module(x=x)
     check_array("x", x, ("N", "C", "H", "W"))
-    check_size("kernel", kernel)
-    stride = kernel if stride is None else stride
-    check_size("stride", stride)
-    kernel, stride = int(kernel), int(stride)
     H, W = x.shape[2:]
+    if 0 in (H, W):
+        raise ValueError(f"x: expected images of at least 1x1 (a mean needs one), got {H}x{W}")
+    wide = np.promote_types(x.dtype, np.float32)
+    y = x.mean(axis=(2, 3), dtype=wide).astype(x.dtype, copy=False)
+
+    @pullback(dy=y)
+    def backward(dy: Array) -> Array:
+        dx: Array = xp.empty_like(x)
+        dx[...] = (dy / (H * W))[:, :, None, None]
+        return dx
+
+    return y, backward
+
+
+def columns_at(v: int, sizes: gpu.Sizes) -> tuple[slice, int]:
+    """The v-th column of each window, and how many windows have one (the first n)."""
+    n = max(0, min(sizes.W_out, (sizes.W - v - 1) // sizes.stride + 1))
+    return slice(v, v + (n - 1) * sizes.stride + 1, sizes.stride), n
+
+
+def check_pooling(x: Array, kernel: int, stride: int | None, ceil_mode: bool) -> gpu.Sizes:
+    """Check the arguments; return the sizes of images and windows."""
+    check_array("x", x, ("N", "C", "H", "W"))
+    kernel = check_size("kernel", kernel)
+    stride = kernel if stride is None else check_size("stride", stride)
+    N, C, H, W = x.shape
     least = 1 if ceil_mode else kernel
     if min(H, W) < least:
         raise ValueError(f"x: expected images of at least {least}x{least} (a window), got {H}x{W}")
-    H_out, W_out = (windows(size, kernel, stride, ceil_mode) for size in (H, W))
+    H_out, W_out = (n_windows(size, kernel, stride, ceil_mode) for size in (H, W))
     longest = max(H, W)  # what is longer than the image changes nothing but the loops over it
-    return xp, min(kernel, longest), min(stride, longest), H_out, W_out
+    return gpu.Sizes(N, C, H, W, H_out, W_out, min(kernel, longest), min(stride, longest))
 
 
-def windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:
+def n_windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:
     """How many windows an axis has. Each must begin inside the image, also in ceil mode."""
     if not ceil_mode:
         return (size - kernel) // stride + 1
@@ -217,3 +250,11 @@ class AvgPool2d(_Pool):
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """(N, C, H, W) to (N, C, H', W')."""
         return avg_pool2d(x, self.kernel, self.stride, ceil_mode=self.ceil_mode)
+
+
+class GlobalAvgPool2d(Module):
+    """The mean over each map as a layer; see `global_avg_pool2d`."""
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """(N, C, H, W) to (N, C)."""
+        return global_avg_pool2d(x)

@@ -39,3 +39,5 @@ __device__ __forceinline__ int64 quotient(int64 i, int64 d) {
     if (((i | d) >> 32) == 0) return static_cast<unsigned>(i) / static_cast<unsigned>(d);
     return i / d;
 }
+
+__device__ __forceinline__ int64 smaller(int64 a, int64 b) { return a < b ? a : b; }

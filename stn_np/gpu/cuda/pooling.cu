@@ -22,8 +22,6 @@ __device__ __forceinline__ Place place_of(int64 item, int64 rows, int64 columns,
     return {c, c_row - c * rows, c_row_column - c_row * columns, item - c_row_column * lanes};
 }
 
-__device__ __forceinline__ int64 smaller(int64 a, int64 b) { return a < b ? a : b; }
-
 // For each window its maximum, and which pixel that is: v k + u for the one in row u, column v.
 // Column by column, and only what is larger takes over: of equals it is the uppermost in the
 // leftmost column. A NaN is larger than every number.

@@ -1,0 +1,281 @@
+"""The fully connected layer, ReLU, Flatten and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from stn_np.backend import Array, Backward, OptionalBackward, array_module
+from stn_np.checks import (
+    check_array,
+    check_floating,
+    check_same_dtype,
+    check_scalar,
+    check_size,
+    pullback,
+)
+from stn_np.gpu.matmul import matmul
+from stn_np.layers.memory_order import elementwise, memory_axes
+from stn_np.module import Module, Parameter, Training, check_mode
+
+LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]
+
+#: The constants of splitmix64 (Steele, Lea and Flood 2014).
+GOLDEN, FIRST, SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def linear(
+    x: Array, weight: Array, bias: Array, *, needs_dx: bool = True
+) -> tuple[Array, LinearBackward]:
+    r"""Fully connected layer.
+
+    .. math:: y = x W^T + b, \quad dx = dy\, W, \quad dW = dy^T x, \quad db_k = \sum_n dy_{nk}
+
+    Parameters
+    ----------
+    x, weight, bias : Array
+        (N, D), (K, D) and (K,), of one dtype.
+    needs_dx : bool
+        False: the gradient of x is not computed.
+
+    Returns
+    -------
+    y : Array
+        (N, K).
+    backward : callable
+        backward(dy) returns (dx or None, dweight, dbias).
+
+    Raises
+    ------
+    TypeError
+        If an argument is no floating-point array, or the dtypes or libraries differ.
+    ValueError
+        If a shape does not fit.
+    """
+    array_module(x=x, weight=weight, bias=bias)
+    check_array("x", x, ("N", "D"), "; put a Flatten before it" if x.ndim > 2 else "")
+    check_array("weight", weight, ("K", "D"))
+    if x.shape[1] != weight.shape[1]:
+        raise ValueError(f"x: expected {weight.shape[1]} features (as weight), got {x.shape[1]}")
+    check_array("bias", bias, (weight.shape[0],))
+    check_same_dtype(x=x, weight=weight, bias=bias)
+    y = matmul(x, weight.T) + bias
+
+    @pullback(dy=y)
+    def backward(dy: Array) -> tuple[Array | None, Array, Array]:
+        dy = dy.astype(y.dtype, copy=False)
+        dx = matmul(dy, weight) if needs_dx else None
+        return dx, matmul(dy.T, x), dy.sum(axis=0)
+
+    return y, backward
+
+
+class Linear(Module):
+    """A fully connected layer with trained weights; see `linear`.
+
+    Parameters
+    ----------
+    in_features, out_features
+        D and K.
+    rng
+        Source of the initial weights (He normal; the bias starts at zero).
+    dtype
+        float32 or float64.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = np.float32,
+    ) -> None:
+        check_size("in_features", in_features)
+        check_size("out_features", out_features)
+        self.weight = Parameter(he_normal((out_features, in_features), rng, dtype))
+        self.bias = Parameter(np.zeros(out_features, dtype))
+
+    def _describe(self) -> str:
+        out_features, in_features = self.weight.data.shape
+        return f"{in_features}, {out_features}"
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """(N, D) to (N, K)."""
+        y, linear_backward = linear(x, self.weight.data, self.bias.data, needs_dx=needs_dx)
+
+        def backward(dy: Array) -> Array | None:
+            dx, dweight, dbias = linear_backward(dy)
+            self.weight.grad += dweight
+            self.bias.grad += dbias
+            return dx
+
+        return y, backward
+
+
+def he_normal(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
+    """N(0, 2 / fan-in), for layers followed by ReLU (He et al. 2015).
+
+    The first axis of `shape` are the outputs, all others make up the fan-in.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator, got {rng!r}")
+    scale = sqrt(2.0 / prod(shape[1:]))
+    return (scale * rng.standard_normal(shape)).astype(dtype)
+
+
+def relu(x: Array) -> tuple[Array, Backward]:
+    """max(0, x), elementwise; backward(dy) returns dx. At x = 0 the gradient is 0.
+
+    Any shape; shape, dtype and memory order stay. TypeError if x is no floating-point array.
+    """
+    xp = array_module(x=x)
+    check_floating("x", x)
+    y = xp.asarray(elementwise(xp, lambda x: xp.maximum(x, 0), x))  # NumPy: 0-d to a number
+
+    @pullback(dy=y)
+    def backward(dy: Array) -> Array:
+        dy = dy.astype(y.dtype, copy=False)
+        return elementwise(xp, lambda y, dy: dy * (y > 0), y, dy)
+
+    return y, backward
+
+
+class ReLU(Module):
+    """max(0, x) as a layer."""
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """Any shape to the same shape."""
+        return relu(x)
+
+
+class Flatten(Module):
+    """(N, C, H, W) to (N, C H W), in that order of axes."""
+
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """Feature maps to vectors."""
+        y = x.reshape(x.shape[0], prod(x.shape[1:]))  # -1 is ambiguous in an empty batch
+
+        @pullback(dy=y)
+        def backward(dy: Array) -> Array:
+            return dy.astype(y.dtype, copy=False).reshape(x.shape)
+
+        return y, backward
+
+
+def dropout(
+    x: Array, p: float, mode: Training | None = None, *, stream: int = 0
+) -> tuple[Array, Backward]:
+    r"""In training, elements become 0 with probability p (Srivastava et al. 2014).
+
+    .. math:: y_i = m_i x_i, \quad dx_i = m_i\, dy_i, \quad m_i \in \{0, 1 / (1 - p)\}
+
+    m is a pure function of seed, step, stream and i, the place in C order; the same on every
+    device. In evaluation y is x.
+
+    Parameters
+    ----------
+    x : Array
+        Any shape.
+    p : float
+        In [0, 1).
+    mode : Training, optional
+        Seed and step of the masks; None is evaluation.
+    stream : int
+        Tells apart the layers of a network.
+
+    Returns
+    -------
+    y : Array
+        The same shape, dtype and memory order.
+    backward : callable
+        backward(dy) returns dx.
+
+    Raises
+    ------
+    TypeError
+        If x is no floating-point array, p no number, mode no mode.
+    ValueError
+        If p is out of range.
+    """
+    xp = array_module(x=x)
+    check_floating("x", x)
+    check_probability(p)
+    check_mode(mode)
+    if mode is None:
+        return x, pullback(dy=x)(lambda dy: dy.astype(x.dtype, copy=False))
+    words = random_words(xp, x.size, mode.seed, stream, mode.step)
+    axes, back = memory_axes(x)
+    keep = xp.ascontiguousarray((words >= np.uint64(p * 2.0**64)).reshape(x.shape).transpose(axes))
+    scale, zero = x.dtype.type(1 / (1 - p)), x.dtype.type(0)
+    y = xp.where(keep, x.transpose(axes) * scale, zero).transpose(back)
+
+    @pullback(dy=y)
+    def backward(dy: Array) -> Array:
+        dy = dy.astype(x.dtype, copy=False).transpose(axes)
+        dx: Array = xp.where(keep, dy * scale, zero).transpose(back)
+        return dx
+
+    return y, backward
+
+
+def random_words(xp: Any, n: int, *keys: int | Array) -> Array:
+    """(n,) random uint64, a pure function of the keys: splitmix64 with a counter (source above).
+
+    A key may be a 0-d array of integers, which is not read back from a GPU.
+    """
+    state = xp.zeros(1, np.uint64)
+    for key in keys:
+        word = np.uint64(key % 2**64) if isinstance(key, int) else key.astype(np.uint64)
+        state = _mixed(state ^ word)
+    return _mixed(state + xp.arange(n, dtype=np.uint64) * GOLDEN)
+
+
+def _mixed(z: Array) -> Array:
+    """A bijection of uint64 after which each bit depends on all bits."""
+    z = z + GOLDEN
+    z ^= z >> np.uint64(30)
+    z *= FIRST
+    z ^= z >> np.uint64(27)
+    z *= SECOND
+    z ^= z >> np.uint64(31)
+    return z
+
+
+def check_probability(p: float) -> None:
+    """A number from 0 to below 1 is expected."""
+    check_scalar("p", p)
+    if not 0 <= p < 1:
+        raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
+
+
+class Dropout(Module):
+    """Dropout as a layer; see `dropout`.
+
+    Parameters
+    ----------
+    p
+        Probability of a zero.
+    rng
+        Source of the layer's stream of masks, so that no two layers have the same ones.
+    """
+
+    uses_mode = True
+
+    def __init__(self, p: float, *, rng: np.random.Generator) -> None:
+        check_probability(p)
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: expected a numpy.random.Generator, got {rng!r}")
+        self.p, self.stream = p, int(rng.integers(2**63))
+
+    def _describe(self) -> str:
+        return f"{self.p:g}"
+
+    def __call__(
+        self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
+    ) -> tuple[Array, OptionalBackward]:
+        """Any shape to the same shape; in evaluation x itself."""
+        return dropout(x, self.p, mode, stream=self.stream)
