@@ -16,11 +16,13 @@ family and kernel; `layers`, `models` and `training` the rest of the paper's net
 import importlib
 from types import ModuleType
 
-from stn_np import data, layers, models, sampling, transforms
+from stn_np import data, layers, models, renamed, sampling, transforms
 from stn_np.gradcheck import GradcheckError, gradcheck
 from stn_np.sampling import affine_sample, grid_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import affine_grid
+
+renamed.install()
 
 __version__ = "0.1.0"
 

@@ -108,14 +108,14 @@ def check_gradient(name: str, dy: object, y: Array) -> None:
 
 
 def pullback(**output: Array) -> Callable[[Callable[[Array], T]], Callable[[Array], T]]:
-    """Decorate a pullback: its upstream gradient is checked, and overflow is no warning.
+    """Decorate a pullback: its upstream gradient is checked, and NumPy does not warn.
 
     ::
 
         @pullback(dV=V)
         def backward(dV): ...
 
-    Infinite and huge numbers are allowed everywhere, so NumPy has nothing to warn of.
+    Infinite and huge numbers are allowed everywhere: there is nothing to warn of.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def pullback(**output: Array) -> Callable[[Callable[[Array], T]], Callable[[Arra
         @wraps(backward)
         def checked(dy: Array) -> T:
             check_gradient(name, dy, y)
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
                 return backward(dy)
 
         return checked

@@ -1,34 +1,46 @@
-"""What all tests share: the array libraries that are present, and reproducible random numbers."""
+"""What all tests share: processes, the array libraries that are present, random numbers."""
+
+# ruff: noqa: E402
 
 from __future__ import annotations
 
-import importlib.util
+import os
+
+# Before NumPy and PyTorch are imported: each process of `pytest -n` has one core.
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 from gpu import stand_in as gpu_stand_in
 from hypothesis import settings
+from libraries import LIBRARIES
+
+#: More processes than these gain little: each imports PyTorch and collects all tests.
+MOST_PROCESSES = 8
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Without pytest-xdist (or with -p no:xdist) pyproject.toml's option says nothing."""
+    if not pluginmanager.hasplugin("xdist"):
+        parser.addoption("--numprocesses", help="ignored: pytest-xdist is not there")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process a core for the whole suite; none but this one for tests that are named."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    return min(len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1, MOST_PROCESSES)
+
 
 # The same examples on every run and machine; no time limits, since machines differ.
 settings.register_profile("stn_np", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("stn_np")
-
-
-def _array_libraries() -> list[Any]:
-    """numpy; the stand-in for cupy (tests/gpu); cupy where it is installed and finds a GPU."""
-    found = [pytest.param(np, id="numpy"), pytest.param(gpu_stand_in.cupy, id="stand-in")]
-    if importlib.util.find_spec("cupy"):
-        import cupy
-
-        if cupy.cuda.is_available():
-            found.append(pytest.param(cupy, id="cupy"))
-    return found
-
-
-LIBRARIES = _array_libraries()
 
 
 @pytest.fixture(scope="session", params=LIBRARIES)

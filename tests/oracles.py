@@ -150,6 +150,11 @@ def sampled(
     return V, *backward(xp.asarray(dV))
 
 
+def value(xp: Any, U: np.ndarray, grid: np.ndarray, **options: Any) -> Any:
+    """V alone: finite differences ask for it often."""
+    return stn_np.grid_sample(xp.asarray(U), xp.asarray(grid), **options)[0]
+
+
 def target_points(shape: tuple[int, ...], corners: bool) -> np.ndarray:
     """Normalised (x_t, y_t[, z_t]) of every output pixel, one at a time: ([D,] H, W, 2 or 3)."""
     points = np.zeros((*shape, len(shape)))

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair, check_sizes
+from stn_np.checks import check_array, check_size_pair, check_sizes, pullback
 from stn_np.gpu.matmul import matmul
-from stn_np.transforms.described import Described
-from stn_np.transforms.groups import MatrixGroup
-from stn_np.transforms.target_grid import grid_beside
+from stn_np.transforms.groups.matrices import MatrixGroup
+from stn_np.transforms.target_grid import Described, grid_beside
 
 
 def affine_grid(
@@ -80,9 +79,8 @@ def affine_grid(
         s = matmul(theta.reshape(N * n, n + 1).astype(dtype, copy=False), G)
     grid = xp.moveaxis(s.reshape(N, n, *shape), 1, -1)
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @pullback(dgrid=grid)
     def backward(dgrid: Array) -> Array:
-        check_gradient("dgrid", dgrid, grid)
         ds = xp.moveaxis(dgrid, -1, 1).reshape(N * n, G.shape[1])
         dtheta = matmul(ds.astype(dtype, copy=False), G.T)
         return dtheta.reshape(N, n, n + 1).astype(theta.dtype, copy=False)
@@ -166,14 +164,46 @@ class Affine(MatrixGroup, MatrixFamily):
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
         """Theta (N, 6) to A (N, 2, 3): the same numbers; backward(dA) returns dtheta."""
-        array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
         check_size_pair("out_shape", out_shape)
         A = theta.astype(np.promote_types(theta.dtype, np.float32)).reshape(-1, 2, 3)
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dA=A)
         def backward(dA: Array) -> Array:
-            check_gradient("dA", dA, A)
             return dA.reshape(theta.shape).astype(theta.dtype)
 
         return A, backward
+
+
+class Affine3d(MatrixGroup):
+    r"""The affine family of volumes: theta is the matrix (3, 4) of eq. (10), row by row.
+
+    Called as ``grid, backward = Affine3d()(theta, (D, H, W))`` with theta (N, 12) and the grid
+    (N, D, H, W, 3), last axis (x, y, z); see `stn_np.affine_grid`.
+
+    Notes
+    -----
+    .. math:: (x^s, y^s, z^s)^T = \Theta\, (x^t, y^t, z^t, 1)^T \tag{10}
+    """
+
+    name = "affine3d"
+    n_params = 12
+    n_rows = 4
+    n_dims = 3
+    identity = np.eye(3, 4).ravel()
+    identity.flags.writeable = False  # all share it
+
+    def __call__(
+        self, theta: Array, out_shape: tuple[int, int, int], *, align_corners: bool = True
+    ) -> tuple[Array, Backward]:
+        """Theta (N, 12) to grid (N, D, H, W, 3); backward(dgrid) returns dtheta (N, 12)."""
+        check_array("theta", theta, ("N", self.n_params))
+        N = theta.shape[0]
+        grid, grid_backward = affine_grid(
+            theta.reshape(N, 3, 4), out_shape, align_corners=align_corners
+        )
+
+        def backward(dgrid: Array) -> Array:
+            return grid_backward(dgrid).reshape(N, self.n_params)
+
+        return grid, backward

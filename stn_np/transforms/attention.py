@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_size_pair, pullback
 from stn_np.transforms.affine import MatrixFamily
-from stn_np.transforms.groups import PairBackward, check_pair, check_scales
+from stn_np.transforms.groups.factors import AttentionGroup
 
 
-class Attention(MatrixFamily):
+class Attention(AttentionGroup, MatrixFamily):
     r"""The attention family: theta = (s, t_x, t_y) stands for [[s, 0, t_x], [0, s, t_y]], eq. (2).
 
     It crops a box round (t_x, t_y) whose sides are s times the image's. Called as
@@ -41,62 +41,11 @@ class Attention(MatrixFamily):
         A[:, 0, 0] = A[:, 1, 1] = theta[:, 0]
         A[:, :, 2] = theta[:, 1:]
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dA=A)
         def backward(dA: Array) -> Array:
-            check_gradient("dA", dA, A)
             dtheta = xp.empty(theta.shape, theta.dtype)
             dtheta[:, 0] = dA[:, 0, 0] + dA[:, 1, 1]  # s stands in two places
             dtheta[:, 1:] = dA[:, :, 2]
             return dtheta  # type: ignore[no-any-return]
 
         return A, backward
-
-    def compose(
-        self,
-        outer: Array,
-        inner: Array,
-        *,
-        out_shape: tuple[int, int] | None = None,
-        align_corners: bool = True,
-    ) -> tuple[Array, PairBackward]:
-        """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
-        check_pair(outer, inner, self.n_params)
-        s = outer[:, :1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            theta = s * inner  # s_o (s_i t + t_i) + t_o
-            theta[:, 1:] += outer[:, 1:]
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def backward(dtheta: Array) -> tuple[Array, Array]:
-            check_gradient("dtheta", dtheta, theta)
-            douter = dtheta.astype(outer.dtype)
-            douter[:, 0] = (dtheta * inner).sum(axis=1)
-            return douter, (s * dtheta).astype(inner.dtype)
-
-        return theta, backward
-
-    def inverse(
-        self,
-        theta: Array,
-        *,
-        out_shape: tuple[int, int] | None = None,
-        align_corners: bool = True,
-    ) -> tuple[Array, Backward]:
-        """The theta of the inverse map; see `stn_np.transforms.Group`. A scale of 0 is refused."""
-        array_module(theta=theta)
-        check_array("theta", theta, ("N", self.n_params))
-        check_scales(theta[:, 0])
-        s = 1 / theta[:, :1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            inverse = -s * theta  # (t - t_x) / s_theta
-        inverse[:, :1] = s
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def backward(dinverse: Array) -> Array:
-            check_gradient("dinverse", dinverse, inverse)
-            ds = dinverse[:, 0] - (dinverse[:, 1:] * theta[:, 1:]).sum(axis=1)
-            dtheta = (-s * dinverse).astype(theta.dtype)
-            dtheta[:, 0] = -ds * s[:, 0] * s[:, 0]  # their square alone may overflow
-            return dtheta
-
-        return inverse, backward

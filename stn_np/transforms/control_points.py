@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module, place_of, to_device_of
-from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_flag, check_size_pair, pullback
 from stn_np.gpu.matmul import matmul
-from stn_np.transforms.described import Described
-from stn_np.transforms.remember import remember
-from stn_np.transforms.target_grid import homogeneous_grid
+from stn_np.transforms.target_grid import Described, homogeneous_grid, remember
 
 
 class ControlPointTransform(Described):
@@ -83,9 +81,8 @@ class ControlPointTransform(Described):
             s = matmul(M.reshape(N * 2, K + 2), B)
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dgrid=grid)
         def backward(dgrid: Array) -> Array:
-            check_gradient("dgrid", dgrid, grid)
             ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W).astype(B.dtype, copy=False)
             dM = matmul(ds, B[:K].T).reshape(N, 2, K)
             dtheta = xp.empty((N, K, 2), theta.dtype)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair
-from stn_np.transforms.described import Described
-from stn_np.transforms.target_grid import grid_beside
+from stn_np.checks import check_array, check_size_pair, pullback
+from stn_np.transforms.target_grid import Described, grid_beside
 
 
 class Flow(Described):
@@ -61,9 +60,8 @@ class Flow(Described):
         s = theta.reshape(N, 2, H * W) + G[:2].reshape(2, H * W)
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dgrid=grid)
         def backward(dgrid: Array) -> Array:
-            check_gradient("dgrid", dgrid, grid)
             dtheta = xp.empty((N, 2, H, W), theta.dtype)
             dtheta[...] = dgrid.transpose(0, 3, 1, 2)
             return dtheta.reshape(N, self.n_params)  # type: ignore[no-any-return]

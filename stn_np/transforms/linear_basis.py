@@ -16,11 +16,10 @@ from stn_np.backend import (
     to_device_of,
     to_numpy,
 )
-from stn_np.checks import check_array, check_flag, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_flag, check_size_pair, pullback
 from stn_np.gpu.matmul import matmul
 from stn_np.module import Module, Parameter
-from stn_np.transforms.remember import remember
-from stn_np.transforms.target_grid import homogeneous_grid
+from stn_np.transforms.target_grid import homogeneous_grid, remember
 
 LinearBasisBackward = Callable[[Array], tuple[Array, Array | None]]
 
@@ -79,9 +78,8 @@ def linear_basis_grid(
         s = matmul(rows, basis)
     grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @pullback(dgrid=grid)
     def backward(dgrid: Array) -> tuple[Array, Array | None]:
-        check_gradient("dgrid", dgrid, grid)
         ds = dgrid.transpose(0, 3, 1, 2).reshape(N * 2, H * W).astype(dtype, copy=False)
         dM = matmul(ds, basis.T).reshape(N, 2, K).astype(M.dtype, copy=False)
         if not needs_dB:
@@ -153,7 +151,6 @@ class LinearBasis(Module):
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
         """Theta (N, 2 K) to grid (N, H', W', 2); backward(dgrid) returns dtheta (N, 2 K)."""
-        array_module(theta=theta)
         check_array("theta", theta, ("N", self.n_params))
         check_flag("align_corners", align_corners)
         if check_size_pair("out_shape", out_shape) != self.out_shape:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_size_pair, pullback
 from stn_np.gpu.matmul import matmul
-from stn_np.transforms.groups import MatrixGroup
+from stn_np.transforms.groups.matrices import MatrixGroup
 from stn_np.transforms.target_grid import grid_beside
 
 #: A point is in front of the horizon if h_3 p is more than this; it is 1 in the target's middle.
@@ -74,9 +74,8 @@ class Projective(MatrixGroup):
                 xp.copyto(s, OUTSIDE, where=lost[:, None])
         grid = s.reshape(N, 2, H, W).transpose(0, 2, 3, 1)
 
-        @np.errstate(all="ignore")  # likewise
+        @pullback(dgrid=grid)
         def backward(dgrid: Array) -> Array:
-            check_gradient("dgrid", dgrid, grid)
             ds = dgrid.transpose(0, 3, 1, 2).reshape(N, 2, P)
             # Quotient rule: s = n/w has dn = ds/w and dw = -n dn/w. (Not -s dn: s is the caller's.)
             dn = xp.divide(ds, w[:, None], out=xp.empty((N, 2, P), dtype), casting="same_kind")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 
 from stn_np.backend import Array, array_module, place_of, to_device_of
-from stn_np.checks import check_flag
-from stn_np.transforms.remember import remember
+from stn_np.checks import check_flag, check_size_pair
+from stn_np.gpu.graph import keep_for_graph
 
 #: Target grids on GPUs, where making one takes a dozen launches.
 _ON_GPU: dict[Hashable, Array] = {}
@@ -97,3 +97,61 @@ def grid_beside(x: Array, out_shape: tuple[int, ...], *, align_corners: bool, dt
     key = (place_of(x), out_shape, bool(align_corners), np.dtype(dtype).str)
     G: Array = remember(_ON_GPU, key, lambda: to_device_of(make(), x))
     return G
+
+
+def proportion(
+    in_shape: tuple[int, int] | None, out_shape: tuple[int, int] | None, align_corners: bool
+) -> float:
+    """How many pixels high an image is for one pixel of width, between its points -1 and +1.
+
+    Parameters
+    ----------
+    in_shape, out_shape
+        (height, width) of the input if it is known, else the output stands for it.
+    align_corners
+        True: the points -1 and +1 are the centres of the outermost pixels, False: their outer
+        edges. An axis of one pixel counts as one wide either way.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If neither shape is given, or out_shape is no pair of positive whole numbers.
+    """
+    if out_shape is not None:
+        check_size_pair("out_shape", out_shape)
+    shape = out_shape if in_shape is None else in_shape
+    if shape is None:
+        raise ValueError(
+            "out_shape: expected (height, width), since a rotation depends on the image's "
+            "proportions, got None; give it here, or in_shape to the transform"
+        )
+    H, W = shape
+    return max(H - 1, 1) / max(W - 1, 1) if align_corners else H / W
+
+
+def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:
+    """Return cache[key]; make it first if it is not there.
+
+    The sizes and dtypes that one program uses are few. Where they are not, the cache starts afresh
+    rather than grow without bound.
+    """
+    value = cache.get(key)
+    if value is None:
+        if len(cache) >= 8:
+            cache.clear()
+        value = cache[key] = make()
+    keep_for_graph(value)
+    return value
+
+
+class Described:
+    """A family that prints as ``Affine(6 numbers)``."""
+
+    n_params: int
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._describe()})"
+
+    def _describe(self) -> str:
+        """The settings that `repr` shows, in one line."""
+        return f"{self.n_params} numbers"

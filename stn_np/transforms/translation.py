@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_gradient, check_size_pair
+from stn_np.checks import check_array, check_size_pair, pullback
 from stn_np.transforms.affine import MatrixFamily
-from stn_np.transforms.groups import PairBackward, check_pair
+from stn_np.transforms.groups.factors import TranslationGroup
 
 
-class Translation(MatrixFamily):
+class Translation(TranslationGroup, MatrixFamily):
     r"""The family of shifts: theta = (t_x, t_y) stands for [[1, 0, t_x], [0, 1, t_y]].
 
     Shifts are in normalised units: half an image is 1. Called as
@@ -38,48 +38,8 @@ class Translation(MatrixFamily):
         A[:, 0, 0] = A[:, 1, 1] = 1
         A[:, :, 2] = theta
 
-        @np.errstate(over="ignore", invalid="ignore")
+        @pullback(dA=A)
         def backward(dA: Array) -> Array:
-            check_gradient("dA", dA, A)
             return dA[:, :, 2].astype(theta.dtype)
 
         return A, backward
-
-    def compose(
-        self,
-        outer: Array,
-        inner: Array,
-        *,
-        out_shape: tuple[int, int] | None = None,
-        align_corners: bool = True,
-    ) -> tuple[Array, PairBackward]:
-        """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
-        check_pair(outer, inner, self.n_params)
-        with np.errstate(over="ignore", invalid="ignore"):  # the sampler knows NaN and infinity
-            theta = outer + inner
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def backward(dtheta: Array) -> tuple[Array, Array]:
-            check_gradient("dtheta", dtheta, theta)
-            return dtheta.astype(outer.dtype), dtheta.astype(inner.dtype)
-
-        return theta, backward
-
-    def inverse(
-        self,
-        theta: Array,
-        *,
-        out_shape: tuple[int, int] | None = None,
-        align_corners: bool = True,
-    ) -> tuple[Array, Backward]:
-        """The theta of the inverse map; see `stn_np.transforms.Group`."""
-        array_module(theta=theta)
-        check_array("theta", theta, ("N", self.n_params))
-        inverse = -theta
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def backward(dinverse: Array) -> Array:
-            check_gradient("dinverse", dinverse, inverse)
-            return -dinverse.astype(theta.dtype)
-
-        return inverse, backward

@@ -23,7 +23,7 @@ and UBSan, which end the process at the first read or write outside an array:
 
     STN_NP_SANITIZE=1 ASAN_OPTIONS=detect_leaks=0 \\
     LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so.6)" \\
-    python -m pytest -k stand-in -p no:faulthandler tests/gpu tests/core
+    python -m pytest -k stand-in -p no:faulthandler tests/gpu tests/sampling tests/layers
 
 Compiled kernels are kept in <temporary folder>/stn_np_stand_in_<user>; it may be deleted.
 """

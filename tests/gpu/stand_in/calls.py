@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
@@ -12,21 +13,27 @@ from gpu.stand_in.devices import check_device
 from gpu.stand_in.memory import Memory
 
 #: What CuPy gives to cuBLAS (of vectors dot is a sum), which it does not call while it captures.
-_BY_CUBLAS = ("matmul", "dot", "tensordot", "einsum", "solve", "inv", "inner", "vdot")
+_BY_CUBLAS = {"matmul", "dot", "tensordot", "einsum", "solve", "inv", "inner", "vdot"}
 _SCALARS = (bool, int, float, complex, np.generic)
 
 
-def is_array(x: object) -> bool:
-    from gpu.stand_in.ndarray import ndarray
+#: `gpu.stand_in.ndarray.ndarray`, which sets it; nothing here may import it.
+array_type: type = type(None)
 
-    return isinstance(x, ndarray)
+#: In here NumPy warns of nothing, as CuPy. (np.errstate for each call would take longer than it.)
+_quiet = contextvars.copy_context()
+_quiet.run(np.seterr, all="ignore")
+
+
+def is_array(x: object) -> bool:
+    return isinstance(x, array_type)
 
 
 def check_operand(x: Any) -> Any:
     """The NumPy array or number to compute with; everything else is refused as by CuPy."""
-    if is_array(x):
-        check_device(x._memory.device_id)
-        return x._a
+    if isinstance(x, array_type):
+        check_device(x._memory.device_id)  # type: ignore[attr-defined]
+        return x._a  # type: ignore[attr-defined]
     if isinstance(x, _SCALARS):
         return x
     raise TypeError(f"Unsupported type {type(x)}")
@@ -75,22 +82,39 @@ def call(
     sequences
         Whether lists of arrays may be among the arguments (``concatenate``).
     """
-    if getattr(function, "__name__", "") in _BY_CUBLAS and any(np.ndim(_peek(x)) > 1 for x in args):
-        graphs.refuse_in_capture(
-            "calling cuBLAS API during stream capture is currently unsupported"
-        )
     boxes: list[Any] = []
     plain_args = [_unbox(x, boxes, sequences) for x in args]
+    return _carried_out(function, plain_args, kwargs, boxes, sequences, keep_order)
+
+
+def call_ufunc(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The same for an elementwise function: arrays and numbers only."""
+    boxes = [x for x in args if isinstance(x, array_type)]
+    plain_args = [check_operand(x) for x in args]
+    return _carried_out(function, plain_args, kwargs, boxes, False, False)
+
+
+def _carried_out(
+    function: Callable[..., Any],
+    plain_args: list[Any],
+    kwargs: dict[str, Any],
+    boxes: list[Any],
+    sequences: bool,
+    keep_order: bool,
+) -> Any:
     plain = {name: _unbox(x, boxes, sequences) for name, x in kwargs.items()}
     out = kwargs.get("out")
-    if out is not None and not is_array(out):
+    if out is not None and not isinstance(out, array_type):
         raise TypeError("Output arguments type must be cupy.ndarray")
 
     def compute() -> Any:
-        with np.errstate(all="ignore"):
-            return function(*plain_args, **plain)
+        return _quiet.run(function, *plain_args, **plain)
 
     if graphs.recording is not None:
+        if getattr(function, "__name__", "") in _BY_CUBLAS and any(x.ndim > 1 for x in boxes):
+            graphs.refuse_in_capture(
+                "calling cuBLAS API during stream capture is currently unsupported"
+            )
         graphs.recording.uses(x._memory for x in boxes)
         graphs.recording.will_write([] if out is None else [out._a])
     result = compute()
@@ -101,18 +125,11 @@ def call(
     return _box(result, boxes, keep_order, compute)
 
 
-def call_ufunc(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The same for an elementwise function: arrays and numbers only."""
-    for x in args:
-        check_operand(x)
-    return call(function, *args, **kwargs)
-
-
 def _unbox(x: Any, boxes: list[Any], sequences: bool) -> Any:
-    if is_array(x):
-        check_device(x._memory.device_id)
+    if isinstance(x, array_type):
+        check_device(x._memory.device_id)  # type: ignore[attr-defined]
         boxes.append(x)
-        return x._a
+        return x._a  # type: ignore[attr-defined]
     if isinstance(x, np.ndarray):
         raise TypeError(f"Unsupported type {type(x)}")
     if isinstance(x, list | tuple):
@@ -136,9 +153,10 @@ def _box(result: Any, boxes: list[Any], keep_order: bool, compute: Callable[[], 
             return box
         if np.may_share_memory(result, box._a):
             return new(result, box._memory, box if box.base is None else box.base)
-    if not keep_order and not result.flags.c_contiguous:
+    flags = result.flags
+    if not keep_order and not flags.c_contiguous:
         result = np.ascontiguousarray(result)
-    if not result.flags.writeable or result.base is not None:
+    if result.base is not None or not flags.writeable:
         result = result.copy("K")
     boxed = new(result, Memory(result.nbytes), None)
     if graphs.recording is not None:
@@ -148,29 +166,27 @@ def _box(result: Any, boxes: list[Any], keep_order: bool, compute: Callable[[], 
 
 
 def new(a: np.ndarray, memory: Memory, base: Any) -> Any:
-    from gpu.stand_in.ndarray import ndarray
-
-    box = ndarray.__new__(ndarray)
+    box: Any = array_type.__new__(array_type)
     box._a, box._memory, box.base = a, memory, base
     return box
 
 
-def bind(name: str, parameters: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def bind(name: str, names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Refuses arguments that CuPy's function of this name does not have."""
-    names = parameters.split()
+    too_many = len(args) > len(names) and not any(n.startswith("*") for n in names)
     extra = [k for k in kwargs if k not in names]
-    variadic = any(n.startswith("*") for n in names)
-    if (len(args) > len(names) and not variadic) or extra:
+    if too_many or extra:
         raise TypeError(f"cupy's {name}() takes {names}, got {len(args)} values and {[*kwargs]}")
 
 
 def method(name: str, parameters: str) -> Callable[..., Any]:
     """NumPy's method of this name, with no other parameters than CuPy's."""
     f = getattr(np.ndarray, name)
+    order = parameters.split()
 
     def it(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bind(name, parameters, args, kwargs)
-        for n, x in (*zip(parameters.split(), args, strict=False), *kwargs.items()):
+        bind(name, order, args, kwargs)
+        for n, x in (*zip(order, args, strict=False), *kwargs.items()):
             if n in ("indices", "b", "v") and not (is_array(x) or isinstance(x, _SCALARS)):
                 raise TypeError(f"Unsupported type {type(x)}")
         return call(f, self, *args, **kwargs)
@@ -185,7 +201,7 @@ def reduction(name: str, parameters: str = "axis dtype out keepdims") -> Callabl
     order = parameters.split()
 
     def it(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bind(name, parameters, args, kwargs)
+        bind(name, order, args, kwargs)
         named = {**dict(zip(order, args, strict=False)), **kwargs}
         if name in ("argmax", "argmin") and named.pop("dtype", None) is not None:
             raise NotImplementedError(f"the stand-in's {name} has no dtype")

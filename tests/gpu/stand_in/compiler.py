@@ -14,12 +14,18 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 
 from gpu.stand_in.errors import CompileException
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may compile the same library, each a whole one
+    fcntl = None  # type: ignore[assignment]
 
 _HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 
@@ -135,9 +141,11 @@ def _compiled(code: str, options: tuple[str, ...], expressions: tuple[str, ...])
     refused = target.with_suffix(".refused")
     if target.exists():
         return target
-    if refused.exists():
-        raise CompileException(refused.read_text(), source, expressions[0], options)
-    with tempfile.TemporaryDirectory(dir=_folder()) as scratch:
+    with _alone(target.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=_folder()) as scratch:
+        if target.exists():  # made while we waited
+            return target
+        if refused.exists():
+            raise CompileException(refused.read_text(), source, expressions[0], options)
         text, made = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
         text.write_text(source)
         command += [f"-I{_HEADER.parent}", str(text), "-o", str(made)]
@@ -146,8 +154,17 @@ def _compiled(code: str, options: tuple[str, ...], expressions: tuple[str, ...])
             (Path(scratch) / "refused").write_text(ran.stderr)
             os.replace(Path(scratch) / "refused", refused)
             raise CompileException(ran.stderr, source, expressions[0], options)
-        os.replace(made, target)  # whole or not at all: others may be compiling the same
+        os.replace(made, target)  # whole or not at all: others look for it without the lock
     return target
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Of several processes (pytest -n) one compiles a library, and the others wait for it."""
+    with lock.open("w") as file:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
+        yield
 
 
 def _header() -> str:

@@ -43,12 +43,11 @@ def ufunc(name: str) -> Callable[..., Any]:
 
 def function(name: str) -> Callable[..., Any]:
     """Any other function of the list, with CuPy's parameters."""
-    parameters = names.FUNCTIONS[name]
-    order = parameters.split()
+    order = names.FUNCTIONS[name].split()
     f = _numpy(name)
 
     def it(*args: Any, **kwargs: Any) -> Any:
-        bind(name, parameters, args, kwargs)
+        bind(name, order, args, kwargs)
         named = {**dict(zip(order, args, strict=False)), **kwargs}
         for parameter, value in named.items():
             _check(name, parameter, value)

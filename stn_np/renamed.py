@@ -1,0 +1,49 @@
+"""Names of version 0.1 that moved: importable once more, with a DeprecationWarning. Goes with 0.3."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+#: Old module to new one.
+MODULES = {
+    "stn_np.cuda_graph": "stn_np.gpu.graph",
+    "stn_np.devices": "stn_np.gpu.devices",
+    "stn_np.launcher": "stn_np.gpu.launcher",
+    "stn_np.layers.module": "stn_np.module",
+    "stn_np.matrix_product": "stn_np.gpu.matmul",
+}
+
+
+class _Renamed(MetaPathFinder, Loader):
+    """Finds an old name when nothing else does, and hands out the new module."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A spec for the old names only."""
+        return ModuleSpec(name, self) if name in MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module under its new name, and a word about it."""
+        new = MODULES[spec.name]
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        return importlib.import_module(new)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to run. Python has just told the module its old name: undo that."""
+        module.__spec__ = importlib.machinery.PathFinder.find_spec(
+            module.__name__, importlib.import_module(module.__name__.rpartition(".")[0]).__path__
+        )
+
+
+def install() -> None:
+    """Once, when the package is imported; behind all other finders."""
+    if not any(isinstance(finder, _Renamed) for finder in sys.meta_path):
+        sys.meta_path.append(_Renamed())
