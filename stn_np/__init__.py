@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """These are imported when they are first asked for: most do without them."""
+    """Three rooms are imported when they are first asked for: most do without them."""
     if name in ("experiments", "plots", "training"):
         return importlib.import_module(f"stn_np.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from stn_np.data.distortions import (
     distort,
     distorted_size,
     fixed_test_set,
+    fixed_test_theta,
     random_theta,
     warp,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "distort",
     "distorted_size",
     "fixed_test_set",
+    "fixed_test_theta",
     "load",
     "load_digits",
     "load_folder",

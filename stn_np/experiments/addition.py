@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stn_np.backend import Array, array_module
+from stn_np.backend import Array, array_module, to_numpy
 from stn_np.data import distort, distorted_size
 from stn_np.experiments.classification import TRANSFORM_HELP, Classification, PictureSettings
 from stn_np.experiments.experiment import Paper
@@ -21,6 +21,7 @@ from stn_np.gpu.devices import to_device
 from stn_np.layers import AvgPool2d, Parallel
 from stn_np.models import Model
 from stn_np.models.networks import cnn, cnn_filters, fcn, fcn_localisation, fcn_units
+from stn_np.training.evaluate import BLOCK
 from stn_np.training.settings import setting
 from stn_np.training.task import Data
 from stn_np.transformer import SpatialTransformer
@@ -138,6 +139,56 @@ class Addition(Classification):
             "the paper's is after 150,000 iterations of SGD, if trained as its "
             "table 1 is; it does not say",
         )
+
+    def figures(self, model: Any) -> dict[str, Any]:
+        """How far each transformer specialises: in % of the test images, which digit it frames.
+
+        It frames the digit whose centre of ink it brings nearer to where it usually (in the median)
+        shows that digit's.
+        """
+        transformers, inputs, outputs = self.transformers(model), self.data().inputs, {}
+        for name, transformer in transformers.items():
+            blocks = range(0, len(inputs), BLOCK)
+            V = [transformer(inputs[k : k + BLOCK], needs_dx=False)[0] for k in blocks]
+            outputs[name] = ink_centres(np.concatenate([to_numpy(block) for block in V]))
+        framed = {}
+        for name, centres in outputs.items():
+            distance = np.linalg.norm(centres - np.nanmedian(centres, axis=0), axis=2)
+            left, right = np.nan_to_num(distance, nan=np.inf).T
+            shares = {"left": left < right, "right": right < left}
+            framed[name] = {side: 100 * float(which.mean()) for side, which in shares.items()}
+        return {"frames": framed} if framed else {}
+
+    def stem(self, *about: str) -> str:
+        """With the experiment's name."""
+        return f"addition-{super().stem(*about)}"
+
+    @classmethod
+    def title(cls, config: Mapping[str, Any]) -> str:
+        """With the experiment's name."""
+        return f"{super().title(config)}, addition"
+
+    @classmethod
+    def summary(cls, results: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """With the share of test images in which each transformer frames either digit."""
+        lines = [
+            f"{name}: left {share['left']:.0f} %, right {share['right']:.0f} % of the images"
+            for name, share in results.get("frames", {}).items()
+        ]
+        return [*super().summary(results), *([("frames", "\n".join(lines))] if lines else [])]
+
+
+def ink_centres(images: Array) -> Array:
+    """Of each channel of images (N, C, H, W) the centre of its ink as (x, y), in pixels: (N, C, 2).
+
+    NaN where there is none.
+    """
+    H, W = images.shape[2:]
+    ink = images.sum(axis=(2, 3), dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        x = images.sum(axis=2, dtype=np.float64) @ np.arange(W) / ink
+        y = images.sum(axis=3, dtype=np.float64) @ np.arange(H) / ink
+    return np.stack([x, y], axis=2)
 
 
 def side_by_side(left: Array, right: Array, rng: np.random.Generator) -> Array:

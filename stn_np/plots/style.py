@@ -16,7 +16,7 @@ GREY = "#767676"
 RULE = "#D9D9D9"
 
 #: Of the frames of several transformers; and of the inks of an image of two channels.
-COLOURS = (BLUE, VERMILION, "#CC79A7", "#E69F00")
+COLOURS = (BLUE, "#CC79A7", "#E69F00", "#56B4E9")
 INKS = (INK, "#009E73")
 
 #: Sizes in points on figures about 6 inches wide: they stay legible where a phone shows them.

@@ -30,7 +30,7 @@ def localisation_factor(factor: float) -> RateFactor:
     Parameters
     ----------
     factor
-        For names that contain "localisation". The paper's SVHN nets use 0.1.
+        For names that contain "localisation".
     """
     return lambda name: factor if "localisation" in name else 1.0
 
@@ -52,8 +52,7 @@ def norm_of(arrays: Sequence[Array]) -> Array:
 class Optimizer:
     """What the three have in common: the parameters, their rate factors, and named state arrays.
 
-    On a GPU the parameters are moved into one piece of memory: a model that shall be trained there
-    is moved there before its optimiser is made.
+    On a GPU the parameters are moved into one piece of memory: move the model first.
 
     Parameters
     ----------
@@ -104,8 +103,8 @@ class Optimizer:
     def advance(self, lr: float) -> Coefficients:
         """Count a step, and work out all that the update's arithmetic has of its own in this step.
 
-        Apart from `update`, because a CUDA graph repeats the same launches with the same numbers:
-        what changes must come to it in the GPU's memory.
+        Apart from `update`, because a CUDA graph repeats the same launches: what changes must come
+        to it in the GPU's memory.
 
         Parameters
         ----------
@@ -120,8 +119,8 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a parameter on the GPU was given another array, as `Module.to` does. Looked at here,
-            since a graph that is replayed would go on with the old one.
+            If a parameter on the GPU was given another array, as `Module.to` does. A graph that is
+            replayed would go on with the old one.
         """
         for flat in self._flat:
             flat.check()
@@ -136,11 +135,7 @@ class Optimizer:
     def update(self, coefficients: Mapping[float, Any]) -> None:
         """Change every parameter once: launches only, the same ones every time.
 
-        Parameters
-        ----------
-        coefficients
-            From `advance`; or the same numbers as arrays on the GPU, one of float64 for each rate
-            factor.
+        The coefficients are those of `advance`, or the same as arrays of float64 on the GPU.
         """
         for part in self._parts():
             numbers = coefficients[part.factor]
@@ -222,7 +217,7 @@ class SGD(Optimizer):
     model, rate_factor
         See `Optimizer`.
     momentum
-        Share of the last step's direction that is kept. The paper names SGD but no momentum.
+        Share of the last step's direction that is kept.
     """
 
     slots = ("momentum",)

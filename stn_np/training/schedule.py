@@ -17,7 +17,7 @@ def constant(step: int, total_steps: int, base_lr: float) -> float:
 
 
 def step_decay(step: int, total_steps: int, base_lr: float) -> float:
-    """The paper's: a tenth after each third (x0.1 every 50,000 of 150,000 iterations; A.4)."""
+    """A tenth after each third, such as x0.1 every 50,000 of 150,000 iterations."""
     return base_lr * 0.1 ** (3 * step // total_steps)
 
 

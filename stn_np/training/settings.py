@@ -89,7 +89,7 @@ class TrainingSettings:
     )
     schedule: str = setting(
         "one-cycle",
-        "the learning rate's course; step: the paper's",
+        "the learning rate's course; step: a tenth after each third",
         metavar="|".join(SCHEDULES),
         choices=SCHEDULES,
     )

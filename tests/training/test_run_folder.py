@@ -145,7 +145,8 @@ def test_default_folders_name_the_transform_unless_it_is_the_default(tmp_path: P
     named = {
         ("st-fcn", "tps"): "digits-R-st-fcn-tps-001",
         ("st-cnn", "affine-natural"): "digits-R-st-cnn-affine-natural-001",
-        ("st-fcn", "affine"): "digits-R-st-fcn-001",
+        ("st-fcn", "affine"): "digits-R-st-fcn-affine-001",
+        ("st-fcn", "similarity"): "digits-R-st-fcn-001",
         ("cnn", "tps"): "digits-R-cnn-001",  # it has none
     }
     for (model, transform), name in named.items():

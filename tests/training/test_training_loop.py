@@ -201,7 +201,7 @@ def test_a_rate_far_too_high_diverges_without_warnings() -> None:
 
 
 def test_frames_follow_the_same_digits_from_the_identity_on() -> None:
-    t = run(trainer())
+    t = run(trainer(transform="affine"))
     frames = t.frames.arrays()
     assert frames["images"].shape == (20, 1, 28, 28)
     assert frames["labels"].shape == (20,)

@@ -19,6 +19,7 @@ from stn_np.data.distortions.kinds import (
     distort,
     distorted_size,
     fixed_test_set,
+    fixed_test_theta,
     random_theta,
 )
 from stn_np.data.distortions.warping import warp
@@ -29,6 +30,7 @@ __all__ = [
     "distort",
     "distorted_size",
     "fixed_test_set",
+    "fixed_test_theta",
     "random_theta",
     "warp",
 ]

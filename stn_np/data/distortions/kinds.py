@@ -122,6 +122,27 @@ def fixed_test_set(test: Dataset, kind: str, seed: int) -> Dataset:
     return replace(test, images=distort(test.images, kind, rng))
 
 
+def fixed_test_theta(n: int, kind: str, seed: int, size: tuple[int, int]) -> Array:
+    """The maps by which `fixed_test_set` distorts, where they are affine.
+
+    Parameters
+    ----------
+    n
+        How many pictures the test set has.
+    kind, seed
+        As for `fixed_test_set`; of the kinds only "none", "R" and "RTS".
+    size
+        (H, W) of the pictures before the distortion.
+
+    Returns
+    -------
+    theta : Array
+        (n, 2, 3) float32, from the distorted pictures to the original ones: see `random_theta`.
+    """
+    check_size("seed", seed, minimum=0)
+    return random_theta(kind, n, np.random.default_rng((seed, _TEST_STREAM)), size)
+
+
 def random_theta(kind: str, n: int, rng: np.random.Generator, size: tuple[int, int]) -> Array:
     """Random affine maps from the distorted picture back into the one it was made of.
 
