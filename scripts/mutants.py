@@ -5,7 +5,7 @@
     python scripts/mutants.py --list           what is broken, and which tests look for it
     python scripts/mutants.py --out FILE       the report as JSON, beside what is printed
 
-A mutant is a line of `mutants.txt`. It names a text that stands exactly once in a file, what replaces
+A mutant is a line of `mutants.txt`. It names a text that stands once in a file, what replaces
 it, and the tests that should notice. Each runs in a copy of the working tree, in a process of its
 own. The exit code is 1 if a mutant survives without an explanation, or if it can no longer be made
 because its line has changed.

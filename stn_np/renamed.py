@@ -1,4 +1,4 @@
-"""Modules of version 0.1 that moved: still importable, with a DeprecationWarning, in this version."""
+"""Modules of version 0.1 that moved: importable in this version, with a DeprecationWarning."""
 
 from __future__ import annotations
 
