@@ -61,9 +61,18 @@ class AdditionSettings(PictureSettings):
         128, "units of a hidden layer in fcn; the other models get as many parameters", minimum=1
     )
 
+    filters: int = setting(
+        0,
+        "filters of each convolution in cnn",
+        minimum=0,
+        shown="so many that it has as many parameters",
+    )
+
+    # While nothing is learned yet, gradients are noise: at the full rate they would throw the
+    # frames off the image.
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "mnist": {"epochs": 30, "batch_size": 256, "lr": 1e-3},
-        "digits": {"epochs": 100, "batch_size": 64, "lr": 1e-3},
+        "mnist": {"epochs": 30, "batch_size": 64, "lr": 2e-3, "loc_lr_factor": 0.1},
+        "digits": {"epochs": 400, "batch_size": 64, "lr": 2e-3, "loc_lr_factor": 0.1},
     }
 
 
@@ -102,7 +111,7 @@ class Addition(Classification):
         u, inputs = settings.units, prod(shape)
         budget = u * u + (inputs + n_sums + 2) * u + n_sums
         if settings.model == "cnn":
-            filters = cnn_filters(shape, n_sums, budget)
+            filters = settings.filters or cnn_filters(shape, n_sums, budget)
             return Model("cnn", shape, **cnn(shape, filters, n_sums, rng, dtype))
         if settings.model == "fcn":
             return Model("fcn", shape, **fcn(shape, u, n_sums, rng, dtype))
@@ -134,11 +143,9 @@ class Addition(Classification):
         error = PAPER.get((settings.model, transform)) if settings.data == "mnist" else None
         if error is None:
             return Paper(None, "its table has MNIST only, with affine, projective and tps")
-        return Paper(
-            error,
-            "the paper's is after 150,000 iterations of SGD, if trained as its "
-            "table 1 is; it does not say",
-        )
+        n_steps = self.order.per_epoch * settings.epochs
+        why = "the paper does not say how it was trained; this is one run of "
+        return Paper(error, f"{why}{n_steps:,} iterations of {settings.optimizer}")
 
     def figures(self, model: Any) -> dict[str, Any]:
         """How far each transformer specialises: in % of the test images, which digit it frames.
