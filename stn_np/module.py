@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -37,6 +37,20 @@ class Parameter:
     def zero_grad(self) -> None:
         """Forget the gradient collected so far."""
         self.grad[...] = 0
+
+
+def into_grads(
+    backward: Callable[[Array], tuple[Array | None, *tuple[Array, ...]]], *parameters: Parameter
+) -> OptionalBackward:
+    """From backward(dy) -> (dx, the parameters' gradients) to one that adds those to ``grad``."""
+
+    def adding(dy: Array) -> Array | None:
+        dx, *gradients = backward(dy)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad += gradient
+        return dx
+
+    return adding
 
 
 class Buffer:
