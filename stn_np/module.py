@@ -186,19 +186,13 @@ class Module:
     def to(self, device: str) -> Self:
         """Move all parameters, their gradients and all buffers, in place; return the module.
 
-        The arrays are new ones: an optimiser or a pullback that was made before knows the old.
-
-        Parameters
-        ----------
-        device : {"cpu", "gpu", "cuda"}
-            "cuda" is the GPU too.
+        The device is "cpu", "gpu" or "cuda", which is the GPU too. The arrays are new ones: an
+        optimiser or a pullback that was made before knows the old.
 
         Raises
         ------
-        stn_np.gpu.devices.DeviceError
-            If there is no GPU that can be used. Nothing is moved then.
-        ValueError
-            If there is no such device.
+        stn_np.gpu.devices.DeviceError, ValueError
+            If there is no GPU that can be used, or no such device. Nothing is moved then.
         """
         arrays = self._arrays().values()
         moved = [(x, to_device(x.data, device)) for x in arrays]

@@ -146,7 +146,7 @@ def fold_row_by_row(dx: Array, dy: Array, weight: Array, down: int, across: int)
         q, rest = divmod(r, down)
         oldest = q - (kh - rest - 1) // down
         first, last = max(0, oldest), min(H_out - 1, q)
-        if rest >= kh or first > last:  # no output row has seen this one
+        if first > last:  # no output row has seen this one
             continue
         w_r = w_reverse[rest][:, (first - oldest) * F : (last + 1 - oldest) * F]
         dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
