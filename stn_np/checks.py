@@ -35,23 +35,9 @@ ALIASES = {
 def check_array(name: str, x: object, shape: tuple[str | int, ...], hint: str = "") -> None:
     """X must be a floating-point array whose axes match `shape`.
 
-    Parameters
-    ----------
-    name
-        The argument's name, for the message.
-    x
-        What came.
-    shape
-        One entry an axis: a letter stands for any length, a number for exactly that length.
-    hint
-        What to say of another shape ("; ..."), unless it looks like a known mistake.
-
-    Raises
-    ------
-    TypeError
-        If x is no array, or not of a floating-point dtype.
-    ValueError
-        If the rank or a fixed length differs.
+    In `shape` a letter stands for any length, a number for exactly that length. `hint` ("; ...") is
+    said of another shape, unless it looks like a known mistake. TypeError if x is no array, or not
+    of a floating-point dtype; ValueError if the rank or a fixed length differs.
     """
     array_module(**{name: x})
     check_shape(name, x, shape, hint)
@@ -115,12 +101,8 @@ def pullback(**output: Array) -> Callable[[Callable[[Array], T]], Callable[[Arra
         @pullback(dV=V)
         def backward(dV): ...
 
-    Infinite and huge numbers are allowed everywhere: there is nothing to warn of.
-
-    Parameters
-    ----------
-    **output
-        What the forward pass returned, under the name of its gradient.
+    Infinite and huge numbers are allowed everywhere, so NumPy has nothing to warn of. The argument
+    is what the forward pass returned, under the name of its gradient.
     """
     ((name, y),) = output.items()
 

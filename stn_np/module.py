@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -37,6 +37,20 @@ class Parameter:
     def zero_grad(self) -> None:
         """Forget the gradient collected so far."""
         self.grad[...] = 0
+
+
+def into_grads(
+    backward: Callable[[Array], tuple[Array | None, *tuple[Array, ...]]], *parameters: Parameter
+) -> OptionalBackward:
+    """From backward(dy) -> (dx, the parameters' gradients) to one that adds those to ``grad``."""
+
+    def adding(dy: Array) -> Array | None:
+        dx, *gradients = backward(dy)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad += gradient
+        return dx
+
+    return adding
 
 
 class Buffer:
@@ -172,19 +186,13 @@ class Module:
     def to(self, device: str) -> Self:
         """Move all parameters, their gradients and all buffers, in place; return the module.
 
-        The arrays are new ones: an optimiser or a pullback that was made before knows the old.
-
-        Parameters
-        ----------
-        device : {"cpu", "gpu", "cuda"}
-            "cuda" is the GPU too.
+        The device is "cpu", "gpu" or "cuda", which is the GPU too. The arrays are new ones: an
+        optimiser or a pullback that was made before knows the old.
 
         Raises
         ------
-        stn_np.gpu.devices.DeviceError
-            If there is no GPU that can be used. Nothing is moved then.
-        ValueError
-            If there is no such device.
+        stn_np.gpu.devices.DeviceError, ValueError
+            If there is no GPU that can be used, or no such device. Nothing is moved then.
         """
         arrays = self._arrays().values()
         moved = [(x, to_device(x.data, device)) for x in arrays]

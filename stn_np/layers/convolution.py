@@ -27,7 +27,7 @@ from stn_np.checks import check_array, check_pair, check_same_dtype, check_size,
 from stn_np.gpu import convolution as gpu
 from stn_np.layers.dense import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
-from stn_np.module import Module, Parameter
+from stn_np.module import Module, Parameter, into_grads
 
 #: Matrix products with fewer lines than this waste the processor's vector units; with more, adding
 #: up overlapping windows costs more than it saves.
@@ -120,13 +120,13 @@ def conv2d(
                 dcolumns[window[i]] += w.T @ dy[i]
             fold_width(dcolumns.reshape(H, C, kw, W_out, N), across, out=dx)
         else:
-            _fold_row_by_row(dx, dy, weight, *steps)
+            fold_row_by_row(dx, dy, weight, *steps)
         return as_images(dx[zeros[0] : H - zeros[0], :, zeros[1] : W - zeros[1]])
 
     return images, backward
 
 
-def _fold_row_by_row(dx: Array, dy: Array, weight: Array, down: int, across: int) -> None:
+def fold_row_by_row(dx: Array, dy: Array, weight: Array, down: int, across: int) -> None:
     """Fill dx (H, C, W, N) from dy (H', F, W' N), one matrix product for each row of the image.
 
     Image row r = q s + rest met the kernel's rows u = rest, rest + s, ... in the output rows
@@ -146,7 +146,7 @@ def _fold_row_by_row(dx: Array, dy: Array, weight: Array, down: int, across: int
         q, rest = divmod(r, down)
         oldest = q - (kh - rest - 1) // down
         first, last = max(0, oldest), min(H_out - 1, q)
-        if rest >= kh or first > last:  # no output row has seen this one
+        if first > last:  # no output row has seen this one
             continue
         w_r = w_reverse[rest][:, (first - oldest) * F : (last + 1 - oldest) * F]
         dcolumns = w_r @ dy_lines[first * F : (last + 1) * F]
@@ -241,15 +241,8 @@ class Conv2d(Module):
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """(N, C, H, W) to (N, F, H', W')."""
         weight, bias = self.weight.data, self.bias.data
-        y, conv_backward = conv2d(x, weight, bias, self.stride, self.padding, needs_dx=needs_dx)
-
-        def backward(dy: Array) -> Array | None:
-            dx, dweight, dbias = conv_backward(dy)
-            self.weight.grad += dweight
-            self.bias.grad += dbias
-            return dx
-
-        return y, backward
+        y, backward = conv2d(x, weight, bias, self.stride, self.padding, needs_dx=needs_dx)
+        return y, into_grads(backward, self.weight, self.bias)
 
 
 def _short(pair: tuple[int, ...]) -> str:

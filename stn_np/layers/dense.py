@@ -19,7 +19,7 @@ from stn_np.checks import (
 )
 from stn_np.gpu.matmul import matmul
 from stn_np.layers.memory_order import elementwise, memory_axes
-from stn_np.module import Module, Parameter, Training, check_mode
+from stn_np.module import Module, Parameter, Training, check_mode, into_grads
 
 LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]
 
@@ -105,15 +105,8 @@ class Linear(Module):
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """(N, D) to (N, K)."""
-        y, linear_backward = linear(x, self.weight.data, self.bias.data, needs_dx=needs_dx)
-
-        def backward(dy: Array) -> Array | None:
-            dx, dweight, dbias = linear_backward(dy)
-            self.weight.grad += dweight
-            self.bias.grad += dbias
-            return dx
-
-        return y, backward
+        y, backward = linear(x, self.weight.data, self.bias.data, needs_dx=needs_dx)
+        return y, into_grads(backward, self.weight, self.bias)
 
 
 def he_normal(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from stn_np.backend import Array, OptionalBackward, array_module
 from stn_np.checks import check_array, check_flag, check_same_dtype, check_size, pullback
 from stn_np.layers.memory_order import memory_axes
-from stn_np.module import Buffer, Module, Parameter, Training, check_mode
+from stn_np.module import Buffer, Module, Parameter, Training, check_mode, into_grads
 
 NormBackward = Callable[[Array], tuple[Array, Array, Array]]
 
@@ -148,21 +148,14 @@ class _BatchNorm(Module):
         check_mode(mode)
         check_array("x", x, self.axes)
         vectors = self.weight, self.bias, self.running_mean, self.running_var
-        y, norm_backward = batch_norm(
+        y, backward = batch_norm(
             x,
             *(vector.data for vector in vectors),
             training=mode is not None,
             momentum=self.momentum,
             eps=self.eps,
         )
-
-        def backward(dy: Array) -> Array:
-            dx, dweight, dbias = norm_backward(dy)
-            self.weight.grad += dweight
-            self.bias.grad += dbias
-            return dx
-
-        return y, backward
+        return y, into_grads(backward, self.weight, self.bias)
 
 
 class BatchNorm1d(_BatchNorm):

@@ -59,17 +59,9 @@ def max_pool2d(
     y = np.empty((H_out, C, W_out, N), x.dtype)
     # First over a window's rows, then over its columns: whole rows lie in one piece of memory.
     over_rows = np.empty((C, W, N), x.dtype)
-
-    def fill_over_rows(i: int) -> list[int]:
-        """The maximum over the rows of window row i, for each column; return those rows."""
-        rows = list(range(i * stride, min(i * stride + kernel, H)))
-        np.copyto(over_rows, x_rows[rows[0]])
-        for r in rows[1:]:
-            np.maximum(over_rows, x_rows[r], out=over_rows)
-        return rows
-
+    rows_of = [range(i * stride, min(i * stride + kernel, H)) for i in range(H_out)]
     for i in range(H_out):
-        fill_over_rows(i)
+        _maximum(x_rows, rows_of[i], out=over_rows)
         y[i] = over_rows[:, ::stride][:, :W_out]
         for v in range(1, kernel):
             columns, n = columns_at(v, sizes)
@@ -78,12 +70,7 @@ def max_pool2d(
 
     # Whether each pixel is in exactly one window, so that its gradient is written once.
     tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
-
-    def give(target: Array, gradient: Array) -> None:
-        if tiled:
-            target[...] = gradient
-        else:
-            target += gradient
+    give = _write if tiled else _add
 
     @pullback(dy=images)
     def backward(dy: Array) -> Array:
@@ -91,20 +78,19 @@ def max_pool2d(
         dx = (np.empty if tiled else np.zeros)(x_rows.shape, x.dtype)
         dover_rows = np.empty_like(over_rows)
         given, largest = np.empty_like(over_rows), np.empty(over_rows.shape, bool)
-        for i in range(H_out):
-            rows = fill_over_rows(i)
+        for i, rows in enumerate(rows_of):
+            _maximum(x_rows, rows, out=over_rows)
             # From the window to its largest column; what is left goes to the last one.
             left = dy_rows[i].copy()
             dover_rows[...] = 0
-            for v in range(kernel):
+            for v in range(kernel - 1):
                 columns, n = columns_at(v, sizes)
-                if v == kernel - 1:
-                    give(dover_rows[:, columns], left[:, :n])
-                    break
                 np.equal(over_rows[:, columns], y[i, :, :n], out=largest[:, :n])
                 np.multiply(left[:, :n], largest[:, :n], out=given[:, :n])
                 left[:, :n] -= given[:, :n]
                 give(dover_rows[:, columns], given[:, :n])
+            columns, n = columns_at(kernel - 1, sizes)
+            give(dover_rows[:, columns], left[:, :n])
             # From there to the pixel's row; again the last one gets what is left.
             for r in rows[:-1]:
                 np.equal(x_rows[r], over_rows, out=largest)
@@ -115,6 +101,21 @@ def max_pool2d(
         return as_images(dx)
 
     return images, backward
+
+
+def _maximum(x_rows: Array, rows: range, *, out: Array) -> None:
+    """The maximum over some rows of all images."""
+    np.copyto(out, x_rows[rows[0]])
+    for r in rows[1:]:
+        np.maximum(out, x_rows[r], out=out)
+
+
+def _write(target: Array, gradient: Array) -> None:
+    target[...] = gradient
+
+
+def _add(target: Array, gradient: Array) -> None:
+    target += gradient
 
 
 def avg_pool2d(
