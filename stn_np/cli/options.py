@@ -16,7 +16,7 @@ from stn_np.training.settings import TrainingSettings
 
 #: The commands with one line of help each.
 COMMANDS = {
-    "train": "train a model, on distorted digits or NAME, and show what it learned",
+    "train": "train on distorted digits, or another experiment, and show what was learned",
     "eval": "test error and confusion matrix of a run",
     "plot": "draw the pictures of a run again",
     "gallery": "draw what every transformation, sampling kernel and padding does",
@@ -140,6 +140,8 @@ def _add_train(parser: Parser, experiment: type[Experiment]) -> None:
         "Ctrl-C stops after the step under way and says how to go on. The same settings give the "
         "same bits, stopped in between or not."
     )
+    named = "[EXPERIMENT]" if experiment.name == DEFAULT else experiment.name
+    parser.usage = f"stn-np train {named} [options]"
     parser.add_argument(
         "experiment",
         nargs="?",

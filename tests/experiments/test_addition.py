@@ -17,6 +17,7 @@ from stn_np.experiments import by_name, load_model, open_run
 from stn_np.experiments.addition import BRANCHES, Addition, AdditionSettings, ink_centres
 from stn_np.layers import cross_entropy
 from stn_np.plots.run_files import read_run
+from stn_np.training.loop import Trainer
 
 
 def few(n: int = 60) -> tuple[Dataset, Dataset]:
@@ -210,3 +211,19 @@ def test_help_shows_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "--model fcn|cnn|st-fcn|2xst-fcn" in text and "--units N" in text
     assert "--distortion" not in text
+
+
+def test_the_same_steps_on_a_gpu(stand_in: object) -> None:
+    here, there = (
+        Trainer(Addition.create({"data": "digits", "batch_size": 8}, device, few(40)))
+        for device in ("cpu", "gpu")
+    )
+    for trainer in (here, there):
+        for _ in range(5):
+            trainer.train_step()
+        trainer.end_epoch()
+    np.testing.assert_allclose(there.rows, here.rows, rtol=1e-3)
+    found, expected = (t.task.results(t.model, t.evaluate()) for t in (there, here))
+    assert found["confusion"] == expected["confusion"]
+    for name, shares in expected["frames"].items():
+        assert found["frames"][name] == pytest.approx(shares)
