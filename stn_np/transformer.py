@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 from stn_np.backend import Array, OptionalBackward
 from stn_np.checks import check_array, check_sizes
-from stn_np.module import Module
+from stn_np.module import Module, Training, apply
 from stn_np.sampling import Linearised, Mode
 from stn_np.sampling.affine_sample import warp
 from stn_np.sampling.grid_sample import sample
@@ -103,12 +103,19 @@ class SpatialTransformer(Module):
         """The transformation that the localisation net predicts: (N, C, H, W) to (N, n_params)."""
         return self.localisation(U, needs_dx=False)[0]
 
-    def __call__(self, U: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+    @property
+    def align_corners(self) -> bool:
+        """Which points of the image -1 and +1 are."""
+        return self.rules.align_corners
+
+    def __call__(
+        self, U: Array, *, needs_dx: bool = True, mode: Training | None = None
+    ) -> tuple[Array, OptionalBackward]:
         """U (N, C, H, W) to V (N, C, H', W'); backward(dV) returns dU, or None if not needed."""
         check_array("U", U, ("N", "C", *("D", "H", "W")[-self.n_dims :]))
         out_shape: Any = self.out_shape or U.shape[2:]
 
-        theta, localisation_backward = self.localisation(U, needs_dx=needs_dx)
+        theta, localisation_backward = apply(self.localisation, U, needs_dx=needs_dx, mode=mode)
         warp_by = self._warp_without_grid if self._is_affine() else self._warp
         V, warp_backward = warp_by(U, theta, out_shape, needs_dU=needs_dx)
 

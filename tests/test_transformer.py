@@ -238,3 +238,20 @@ def test_against_torch(rng: Any, transform_name: str) -> None:
     assert_close(dU, u.grad.numpy(), 1e-12)
     for p, leaf in zip(net.parameters(), w, strict=True):
         assert_close(p.grad, leaf.grad.numpy(), 1e-12)
+
+
+def test_the_localisation_net_is_told_the_mode(rng: Any) -> None:
+    """With dropout in it theta is another one in each step of training, and none in evaluation."""
+    from stn_np.layers import Dropout, Flatten, Linear, Sequential, Training
+
+    regression = Linear(35, 6, rng=rng, dtype=np.float64)
+    regression.bias.data[...] = [1, 0, 0, 0, 1, 0]
+    net = Sequential(flatten=Flatten(), dropout=Dropout(0.5, rng=rng), regression=regression)
+    transformer = stn_np.SpatialTransformer(net, stn_np.transforms.Affine())
+    U = rng.normal(size=(2, 1, 5, 7))
+    theta = net(U, mode=Training(3, 8))[0]
+    expected, _ = stn_np.affine_sample(U, theta.reshape(2, 2, 3), (5, 7))
+    assert_close(transformer(U, mode=Training(3, 8))[0], expected, 1e-14)
+    plain = transformer(U)[0]
+    assert abs(plain - expected).max() > 0.01
+    assert_close(plain, stn_np.affine_sample(U, net(U)[0].reshape(2, 2, 3), (5, 7))[0], 1e-14)
