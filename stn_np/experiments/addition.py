@@ -151,17 +151,13 @@ class Addition(Classification):
         """How far each transformer specialises: in % of the test images, which digit it frames.
 
         It frames the digit whose centre of ink it brings nearer to where it usually (in the median)
-        shows that digit's.
+        shows that digit's. One whose frames are off the image frames neither.
         """
-        transformers, inputs, outputs = self.transformers(model), self.data().inputs, {}
-        for name, transformer in transformers.items():
+        inputs, framed = self.data().inputs, {}
+        for name, transformer in self.transformers(model).items():
             blocks = range(0, len(inputs), BLOCK)
-            V = [transformer(inputs[k : k + BLOCK], needs_dx=False)[0] for k in blocks]
-            outputs[name] = ink_centres(np.concatenate([to_numpy(block) for block in V]))
-        framed = {}
-        for name, centres in outputs.items():
-            distance = np.linalg.norm(centres - np.nanmedian(centres, axis=0), axis=2)
-            left, right = np.nan_to_num(distance, nan=np.inf).T
+            V = [to_numpy(transformer(inputs[k : k + BLOCK], needs_dx=False)[0]) for k in blocks]
+            left, right = (from_the_usual(c) for c in ink_centres(np.concatenate(V)).swapaxes(0, 1))
             shares = {"left": left < right, "right": right < left}
             framed[name] = {side: 100 * float(which.mean()) for side, which in shares.items()}
         return {"frames": framed} if framed else {}
@@ -196,6 +192,16 @@ def ink_centres(images: Array) -> Array:
         x = images.sum(axis=2, dtype=np.float64) @ np.arange(W) / ink
         y = images.sum(axis=3, dtype=np.float64) @ np.arange(H) / ink
     return np.stack([x, y], axis=2)
+
+
+def from_the_usual(places: Array) -> Array:
+    """How far each of some places (N, 2) is from their median; NaN is infinitely far."""
+    known = np.isfinite(places).all(axis=1)
+    distance = np.full(len(places), np.inf)
+    if known.any():
+        usual = np.median(places[known], axis=0)
+        distance[known] = np.linalg.norm(places[known] - usual, axis=1)
+    return distance
 
 
 def side_by_side(left: Array, right: Array, rng: np.random.Generator) -> Array:

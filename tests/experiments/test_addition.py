@@ -136,6 +136,8 @@ def test_who_frames_whom() -> None:
     frames = one.figures(net)["frames"]
     assert frames["first"]["left"] == frames["second"]["right"] == 100
     assert frames["first"]["right"] == frames["second"]["left"] == 0
+    net.transformers.first.localisation = lambda U, needs_dx: (np.full((len(U), 2), 9.0), None)
+    assert one.figures(net)["frames"]["first"] == {"left": 0, "right": 0}  # off the image
     assert addition(model="cnn").figures(None) == {}
 
 
