@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from stn_np.gpu.devices import to_device
 from stn_np.layers import AvgPool2d, Parallel
 from stn_np.models import Model
 from stn_np.models.networks import cnn, cnn_filters, fcn, fcn_localisation, fcn_units
+from stn_np.training.batches import BatchOrder
 from stn_np.training.evaluate import BLOCK
 from stn_np.training.settings import setting
 from stn_np.training.task import Data
@@ -61,6 +63,7 @@ class AdditionSettings(PictureSettings):
         128, "units of a hidden layer in fcn; the other models get as many parameters", minimum=1
     )
 
+    repeats: int = setting(1, "times that each digit stands on the left in an epoch", minimum=1)
     filters: int = setting(
         0,
         "filters of each convolution in cnn",
@@ -71,8 +74,8 @@ class AdditionSettings(PictureSettings):
     # While nothing is learned yet, gradients are noise: at the full rate they would throw the
     # frames off the image.
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "mnist": {"epochs": 30, "batch_size": 64, "lr": 2e-3, "loc_lr_factor": 0.1},
-        "digits": {"epochs": 400, "batch_size": 64, "lr": 2e-3, "loc_lr_factor": 0.1},
+        "mnist": {"repeats": 1, "epochs": 30, "lr": 2e-3, "loc_lr_factor": 0.1},
+        "digits": {"repeats": 8, "epochs": 50, "lr": 2e-3, "loc_lr_factor": 0.1},
     }
 
 
@@ -94,8 +97,16 @@ class Addition(Classification):
         """Each digit of the batch beside any other: (N, 2, 42, 42), and their sums (N,)."""
         rows, rng = self.order[step]
         images, labels = self.train
+        rows = rows % len(images)
         other = to_device(rng.integers(len(images), size=len(rows)), self.device)
         return side_by_side(images[rows], images[other], rng), labels[rows] + labels[other]
+
+    @cached_property
+    def order(self) -> BatchOrder:
+        """Which digits stand on the left when; there are more pairs than digits."""
+        settings, (train, _) = self.settings, self.halves
+        count = len(train.images) * settings.repeats
+        return BatchOrder(count, settings.batch_size, settings.seed, self.device)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -151,17 +162,13 @@ class Addition(Classification):
         """How far each transformer specialises: in % of the test images, which digit it frames.
 
         It frames the digit whose centre of ink it brings nearer to where it usually (in the median)
-        shows that digit's.
+        shows that digit's. One whose frames are off the image frames neither.
         """
-        transformers, inputs, outputs = self.transformers(model), self.data().inputs, {}
-        for name, transformer in transformers.items():
+        inputs, framed = self.data().inputs, {}
+        for name, transformer in self.transformers(model).items():
             blocks = range(0, len(inputs), BLOCK)
-            V = [transformer(inputs[k : k + BLOCK], needs_dx=False)[0] for k in blocks]
-            outputs[name] = ink_centres(np.concatenate([to_numpy(block) for block in V]))
-        framed = {}
-        for name, centres in outputs.items():
-            distance = np.linalg.norm(centres - np.nanmedian(centres, axis=0), axis=2)
-            left, right = np.nan_to_num(distance, nan=np.inf).T
+            V = [to_numpy(transformer(inputs[k : k + BLOCK], needs_dx=False)[0]) for k in blocks]
+            left, right = (from_the_usual(c) for c in ink_centres(np.concatenate(V)).swapaxes(0, 1))
             shares = {"left": left < right, "right": right < left}
             framed[name] = {side: 100 * float(which.mean()) for side, which in shares.items()}
         return {"frames": framed} if framed else {}
@@ -196,6 +203,16 @@ def ink_centres(images: Array) -> Array:
         x = images.sum(axis=2, dtype=np.float64) @ np.arange(W) / ink
         y = images.sum(axis=3, dtype=np.float64) @ np.arange(H) / ink
     return np.stack([x, y], axis=2)
+
+
+def from_the_usual(places: Array) -> Array:
+    """How far each of some places (N, 2) is from their median; NaN is infinitely far."""
+    known = np.isfinite(places).all(axis=1)
+    distance = np.full(len(places), np.inf)
+    if known.any():
+        usual = np.median(places[known], axis=0)
+        distance[known] = np.linalg.norm(places[known] - usual, axis=1)
+    return distance
 
 
 def side_by_side(left: Array, right: Array, rng: np.random.Generator) -> Array:

@@ -25,7 +25,9 @@ def few(n: int = 60) -> tuple[Dataset, Dataset]:
 
 
 def addition(**given: object) -> Addition:
-    return Addition.create({"data": "digits", "batch_size": 16, **given}, halves=few())
+    return Addition.create(
+        {"data": "digits", "batch_size": 16, "repeats": 1, **given}, halves=few()
+    )
 
 
 def test_each_channel_shows_a_digit_and_the_target_is_their_sum() -> None:
@@ -50,6 +52,17 @@ def test_batches_are_a_pure_function_of_the_step_and_the_test_set_of_nothing() -
         np.testing.assert_array_equal(found, expected)
     assert not np.array_equal(later[0], one.batch(2)[0])
     np.testing.assert_array_equal(one.data().inputs, addition(seed=4).data().inputs)
+
+
+def test_each_digit_stands_on_the_left_so_many_times_in_an_epoch() -> None:
+    one = addition(repeats=3, batch_size=20)
+    train, test = few()
+    names = replace(train, labels=np.arange(60))  # labels that tell the left digits apart
+    mine = Addition(one.settings, halves=(names, test))
+    assert mine.order.per_epoch == 9
+    left = [mine.order[step][0] % 60 for step in range(9)]
+    assert np.bincount(np.concatenate(left)).tolist() == [3] * 60
+    assert len(mine.batch(8)[0]) == 20
 
 
 def test_each_test_digit_stands_once_in_either_channel() -> None:
@@ -136,6 +149,8 @@ def test_who_frames_whom() -> None:
     frames = one.figures(net)["frames"]
     assert frames["first"]["left"] == frames["second"]["right"] == 100
     assert frames["first"]["right"] == frames["second"]["left"] == 0
+    net.transformers.first.localisation = lambda U, needs_dx: (np.full((len(U), 2), 9.0), None)
+    assert one.figures(net)["frames"]["first"] == {"left": 0, "right": 0}  # off the image
     assert addition(model="cnn").figures(None) == {}
 
 
@@ -215,7 +230,7 @@ def test_help_shows_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_same_steps_on_a_gpu(stand_in: object) -> None:
     here, there = (
-        Trainer(Addition.create({"data": "digits", "batch_size": 8}, device, few(40)))
+        Trainer(Addition.create({"data": "digits", "batch_size": 8, "repeats": 1}, device, few(40)))
         for device in ("cpu", "gpu")
     )
     for trainer in (here, there):
