@@ -43,7 +43,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
         GPU, which nobody waits for, the loss and the gradient of that row become NaN instead.
     """
     xp = array_module(logits=logits, labels=labels)
-    check_array("logits", logits, ("N", "heads", "K") if labels.ndim == 2 else ("N", "K"))
+    check_array("logits", logits, ("N", "heads", "K") if logits.ndim == 3 else ("N", "K"))
     shape, (N, *heads, K) = logits.shape, logits.shape
     if 0 in (N, *heads):
         raise ValueError("logits: expected at least one row, got none (a mean needs one)")

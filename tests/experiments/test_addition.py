@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from stn_np.cli import main
 from stn_np.data import Dataset, load_digits
 from stn_np.experiments import by_name, load_model, open_run
 from stn_np.experiments.addition import BRANCHES, Addition, AdditionSettings, ink_centres
-from stn_np.layers import cross_entropy
+from stn_np.layers import Module, cross_entropy
 from stn_np.plots.run_files import read_run
 from stn_np.training.loop import Trainer
 
@@ -134,6 +135,16 @@ def test_the_centre_of_ink() -> None:
     np.testing.assert_array_equal(ink_centres(images)[0], [[6, 1], [2.5, 2], [np.nan, np.nan]])
 
 
+class Told(Module):
+    """A localisation net that knows theta already."""
+
+    def __init__(self, theta: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.known = theta
+
+    def __call__(self, U: np.ndarray, *, needs_dx: bool = True) -> tuple:
+        return self.known(U).astype(np.float32), None
+
+
 def test_who_frames_whom() -> None:
     """Networks that are told where the digits are: one follows the left one, one the right one."""
     one = addition(transform="translation")
@@ -141,15 +152,13 @@ def test_who_frames_whom() -> None:
     for channel, name in enumerate(("first", "second")):
         transformer = getattr(net.transformers, name)
 
-        def follow(U: np.ndarray, *, needs_dx: bool = True, channel: int = channel) -> tuple:
-            theta = (ink_centres(U)[:, channel] - 20.5) / 20.5
-            return theta.astype(np.float32), None
-
-        transformer.localisation = follow
+        transformer.localisation = Told(
+            lambda U, channel=channel: (ink_centres(U)[:, channel] - 20.5) / 20.5
+        )
     frames = one.figures(net)["frames"]
     assert frames["first"]["left"] == frames["second"]["right"] == 100
     assert frames["first"]["right"] == frames["second"]["left"] == 0
-    net.transformers.first.localisation = lambda U, needs_dx: (np.full((len(U), 2), 9.0), None)
+    net.transformers.first.localisation = Told(lambda U: np.full((len(U), 2), 9.0))
     assert one.figures(net)["frames"]["first"] == {"left": 0, "right": 0}  # off the image
     assert addition(model="cnn").figures(None) == {}
 
