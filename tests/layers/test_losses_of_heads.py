@@ -60,5 +60,8 @@ def test_shapes_that_do_not_fit(xp: Any) -> None:
         cross_entropy(z[:, 0], labels)
     with pytest.raises(ValueError, match=r"^labels: expected shape \(4, 2\), got \(2, 4\)"):
         cross_entropy(z, labels.T)
+    for bad in (z[0, 0], z[None]):
+        with pytest.raises(ValueError, match=r"^logits: expected shape \(N, K\), got \("):
+            cross_entropy(bad, labels[:, 0])
     with pytest.raises(ValueError, match="^logits: expected at least one row"):
         cross_entropy(z[:, :0], labels[:, :0])
