@@ -156,7 +156,7 @@ def state_of(trainer: Trainer) -> dict[str, Array]:
     DivergedError
         If a GPU has gone on with numbers that are not finite.
     """
-    trainer.look()
+    trainer.synchronise()
     parts: dict[str, Mapping[str, Array]] = {
         "weights": {name: to_numpy(x) for name, x in trainer.model.state_dict().items()},
         "optimizer": trainer.optimizer.state_dict(),

@@ -50,7 +50,7 @@ class Trainer:
         For each epoch that was finished a row of metrics.csv.
     sums : Array
         float64, NumPy's: loss, figures and gradient norm, summed over the epoch under way. On a
-        GPU: as of the last `look`.
+        GPU: as of the last `synchronise`.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class Trainer:
         ------
         DivergedError
             If the loss or the gradient is not finite. On the CPU nothing is changed by this step
-            then; a GPU is asked later, see `look`.
+            then; a GPU is asked later, see `synchronise`.
         """
         inputs, targets = self.task.batch(self.step)
         lr = self.lr(self.step)
@@ -157,9 +157,9 @@ class Trainer:
         if self.task.device == "cpu":
             self.sums[:], self._looked = self._make_step.sums, self.step
         elif self.step - self._looked == LOOK_EVERY:
-            self.look()
+            self.synchronise()
 
-    def look(self) -> None:
+    def synchronise(self) -> None:
         """Ask a GPU what it has summed up, and whether all is well; on the CPU it is known.
 
         Raises
@@ -170,7 +170,7 @@ class Trainer:
         """
         if self.task.device == "cpu" or self._looked == self.step:
             return
-        self.sums, sound = self._make_step.look()
+        self.sums, sound = self._make_step.synchronise()
         if not sound:
             rates = sorted((self.lr(self._looked), self.lr(self.step - 1)))
             raise DivergedError(
@@ -235,9 +235,9 @@ class Trainer:
         Raises
         ------
         DivergedError
-            If the test loss is not finite; on a GPU also see `look`. Nothing is recorded then.
+            If the test loss is not finite; on a GPU also see `synchronise`. Nothing is recorded then.
         """
-        self.look()
+        self.synchronise()
         train = self.running()
         tested = self.evaluate()
         if not math.isfinite(tested.loss):

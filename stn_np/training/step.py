@@ -168,7 +168,7 @@ class TrainingStep:
         """Go on from sums of NumPy."""
         self.sums[...] = array_module(sums=self.sums).asarray(sums)
 
-    def look(self) -> tuple[Array, bool]:
+    def synchronise(self) -> tuple[Array, bool]:
         """The sums as NumPy's, and whether they and all weights are finite. Waits for the GPU."""
         xp = array_module(sums=self.sums)
         finite = xp.stack([xp.isfinite(p.data).all() for p in self._model.parameters()])

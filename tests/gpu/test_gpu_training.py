@@ -92,7 +92,7 @@ def gpu_curve(
     sums = []
     for k in range(steps):
         step(*batch(k), rate(k))
-        sums.append(step.look()[0])
+        sums.append(step.synchronise()[0])
     return np.array(sums), optimizer
 
 
@@ -174,7 +174,7 @@ def test_all_steps_after_the_first_are_replays(cupy: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(TrainingStep, "_work", None)
     for k in range(1, 3):
         step(*batch(k), 0.1)
-    assert np.isfinite(step.look()[0]).all()
+    assert np.isfinite(step.synchronise()[0]).all()
 
 
 def test_other_shapes_are_no_replay(cupy: Any) -> None:
@@ -589,7 +589,7 @@ def test_an_infinite_loss_with_finite_weights_is_seen(cupy: Any) -> None:
     with pytest.raises(
         DivergedError, match=r"steps 1 to 1 \(epoch 1\): a loss, gradient or weight"
     ):
-        t.look()
+        t.synchronise()
 
 
 @pytest.mark.parametrize("stop", [6, 7])

@@ -3,8 +3,8 @@
 ========  ==============================================  ==================
 kind      what happens to a picture                       file
 ========  ==============================================  ==================
-R         turned by up to 90 degrees                      ``turned.py``
-RTS       turned, scaled, put somewhere in 42 x 42        ``turned.py``
+R         turned by up to 90 degrees                      ``rotation.py``
+RTS       turned, scaled, put somewhere in 42 x 42        ``rotation.py``
 P         scaled, its corners moved: seen in perspective  ``projective.py``
 E         scaled, bent by a thin plate spline             ``elastic.py``
 TC        put somewhere in 60 x 60, among other pieces    ``cluttered.py``

@@ -52,14 +52,14 @@ class Cluttered:
         xp, (N, C, H, W) = array_module(images=images), images.shape
         V: Array = xp.zeros((N, C, *self.out_size((H, W))), images.dtype)
         _paste(V, images, rng)
-        patches = _Windows(images, self.patch_size((H, W)))
+        patches = _Patches(images, self.patch_size((H, W)))
         for _ in range(self.n_patches):
             other = _others(N, rng)
             _paste(V, patches.array[patches.random_index(other, rng)], rng)
         return V
 
 
-class _Windows:
+class _Patches:
     """All windows of one size in pictures (N, C, H, W): ``array[random_index(...)]`` are some.
 
     NumPy copies fastest from a view with axes for the windows' places. CuPy would write that view
@@ -95,6 +95,6 @@ def _others(n: int, rng: np.random.Generator) -> Array:
 
 def _paste(V: Array, pieces: Array, rng: np.random.Generator) -> None:
     """Put pieces (N, C, h, w) at random places of the fields V (N, C, H, W), the brighter wins."""
-    xp, windows = array_module(V=V, pieces=pieces), _Windows(V, (pieces.shape[2], pieces.shape[3]))
+    xp, windows = array_module(V=V, pieces=pieces), _Patches(V, (pieces.shape[2], pieces.shape[3]))
     here = windows.random_index(np.arange(len(V)), rng)  # one window of each field: none twice
     windows.array[here] = xp.maximum(windows.array[here], pieces)

@@ -13,7 +13,7 @@ from stn_np.data.dataset import Dataset
 from stn_np.data.distortions.cluttered import Cluttered
 from stn_np.data.distortions.elastic import Elastic
 from stn_np.data.distortions.projective import Perspective
-from stn_np.data.distortions.turned import Turned
+from stn_np.data.distortions.rotation import Rotation
 
 
 class Distortion(Protocol):
@@ -31,8 +31,8 @@ class Distortion(Protocol):
 #: Every kind of distortion by its name on the command line; "none" does nothing.
 KINDS: dict[str, Distortion | None] = {
     "none": None,
-    "R": Turned(max_angle=90),
-    "RTS": Turned(max_angle=45, scale=(0.7, 1.2), growth=1.5),
+    "R": Rotation(max_angle=90),
+    "RTS": Rotation(max_angle=45, scale=(0.7, 1.2), growth=1.5),
     "P": Perspective(),
     "E": Elastic(),
     "TC": Cluttered(),
@@ -167,7 +167,7 @@ def random_theta(kind: str, n: int, rng: np.random.Generator, size: tuple[int, i
     TypeError, ValueError
         If an argument is of the wrong type, too small or unknown.
     """
-    affine = {k: d for k, d in KINDS.items() if d is None or isinstance(d, Turned)}
+    affine = {k: d for k, d in KINDS.items() if d is None or isinstance(d, Rotation)}
     check_choice("kind", kind, affine)
     size = check_size_pair("size", size)
     check_size("n", n, minimum=0)

@@ -12,7 +12,7 @@ from stn_np.transforms import Affine
 
 
 @dataclass(frozen=True)
-class Turned(Warp):
+class Rotation(Warp):
     """Random affine maps.
 
     Attributes
