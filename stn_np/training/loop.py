@@ -235,7 +235,7 @@ class Trainer:
         Raises
         ------
         DivergedError
-            If the test loss is not finite; on a GPU also see `synchronise`. Nothing is recorded then.
+            If the test loss is not finite; on a GPU also see `synchronise`. Nothing is recorded.
         """
         self.synchronise()
         train = self.running()
