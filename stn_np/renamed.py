@@ -1,4 +1,4 @@
-"""Modules of version 0.1 that moved: importable in this version, with a DeprecationWarning."""
+"""Names of version 0.1 that moved: importable in this version, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
+
+from stn_np import backend
 
 #: Old module to new one.
 MODULES = {
@@ -43,7 +46,17 @@ class _Renamed(MetaPathFinder, Loader):
         )
 
 
+def _name_of_backend(name: str) -> Any:
+    """`to_device` left `stn_np.backend`, which knows no devices any more."""
+    if name != "to_device":
+        raise AttributeError(f"module 'stn_np.backend' has no attribute {name!r}")
+    new = "stn_np.gpu.devices"
+    warnings.warn(f"stn_np.backend.{name} is now {new}.{name}", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(new), name)
+
+
 def install() -> None:
     """Once, when the package is imported; behind all other finders."""
+    vars(backend)["__getattr__"] = _name_of_backend
     if not any(isinstance(finder, _Renamed) for finder in sys.meta_path):
         sys.meta_path.append(_Renamed())

@@ -1,5 +1,6 @@
 """The package as a whole: what it imports, what it names, and what is there when asked for."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -43,3 +44,18 @@ def test_training_and_plots_are_there_when_asked_for() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     with pytest.raises(AttributeError, match="^module 'stn_np' has no attribute 'trainig'$"):
         stn_np.trainig  # noqa: B018
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(stn_np.renamed.MODULES.items()))
+def test_old_modules_are_the_new_ones(old, new):
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=f"^{old} is now {new}$"):
+        assert importlib.import_module(old) is importlib.import_module(new)
+    assert importlib.import_module(new).__spec__.name == new
+
+
+def test_to_device_is_found_where_it_was():
+    with pytest.warns(DeprecationWarning, match="is now stn_np.gpu.devices.to_device"):
+        assert stn_np.backend.to_device is stn_np.gpu.devices.to_device
+    with pytest.raises(AttributeError, match="stn_np.backend"):
+        _ = stn_np.backend.nothing

@@ -14,8 +14,8 @@ PACKAGE = Path(stn_np.__file__).parent
 
 #: A room may use those that stand before it; `docs/explanation/architecture.md` draws them.
 ROOMS = (
-    "renamed",
     "backend",
+    "renamed",
     "checks",
     "gpu",
     "module",

@@ -287,7 +287,8 @@ class Classification(Experiment):
         """Model, transform and data in one line."""
         model, name = str(config["model"]), Path(str(config["data"])).name
         transform = f" ({config['transform']})" if "st-" in model else ""
-        return f"{model.upper()}{transform} · {'MNIST' if name == 'mnist' else name}"
+        model = model.upper().replace("2X", "2×")
+        return f"{model}{transform} · {'MNIST' if name == 'mnist' else name}"
 
 
 def choose(labels: Array, count: int = N_FOLLOWED) -> Array:
