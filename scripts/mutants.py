@@ -7,8 +7,9 @@
 
 A mutant is a line of `mutants.txt`. It names a text that stands once in a file, what replaces
 it, and the tests that should notice. Each runs in a copy of the working tree, in a process of its
-own. The exit code is 1 if a mutant survives without an explanation, or if it can no longer be made
-because its line has changed.
+own. Before the first mutant of a set of tests, these run once without a fault: tests that fail
+anyway catch nothing. The exit code is 1 if a mutant survives without an explanation, if its tests
+fail without it, or if it can no longer be made because its line has changed.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
+from resource import RUSAGE_CHILDREN, getrusage
+from threading import Lock
 
 ROOT = Path(__file__).parent.parent
 LIST = Path(__file__).with_suffix(".txt")
@@ -65,7 +69,20 @@ class Mutant:
 
 @dataclass
 class Outcome:
-    """What became of a mutant: "caught", "survived" or "gone" (its line is no longer there)."""
+    """What became of a mutant.
+
+    Attributes
+    ----------
+    mutant : Mutant
+        Which one.
+    outcome : str
+        "caught"; "survived"; "gone", if its line is not there, or more than once; or "broken", if
+        its tests fail without it.
+    caught_by : list of str
+        The tests that failed.
+    seconds : float
+        How long they ran.
+    """
 
     mutant: Mutant
     outcome: str
@@ -135,8 +152,25 @@ def run_tests(root: Path, tests: tuple[str, ...]) -> list[str]:
     return named or [f"pytest ends with code {done.returncode}"]
 
 
-def try_out(root: Path, mutant: Mutant) -> Outcome:
+class Baseline:
+    """What fails in the tree as it is: each set of tests runs once, when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[tuple[str, ...], Lock] = defaultdict(Lock)
+        self._failed: dict[tuple[str, ...], list[str]] = {}
+
+    def failed(self, root: Path, tests: tuple[str, ...]) -> list[str]:
+        """The first tests that fail in a tree that nobody has broken."""
+        with self._locks[tests]:  # who comes second waits for the answer
+            if tests not in self._failed:
+                self._failed[tests] = run_tests(root, tests)
+            return self._failed[tests]
+
+
+def try_out(root: Path, mutant: Mutant, baseline: Baseline) -> Outcome:
     """Break a tree, run the tests, and mend the tree."""
+    if failed := baseline.failed(root, mutant.tests):
+        return Outcome(mutant, "broken", failed)
     path, begun = root / mutant.file, time.perf_counter()
     before = path.read_bytes() if path.is_file() else b""
     if not break_line(root, mutant):
@@ -176,7 +210,7 @@ def main() -> int:
         print("\n".join(f"{m.name}   [{' '.join(m.tests)}]" for m in mutants))
         return 0
 
-    outcomes: list[Outcome] = []
+    outcomes, baseline = list[Outcome](), Baseline()
     with tempfile.TemporaryDirectory() as folder:
         trees: SimpleQueue[Path] = SimpleQueue()
         for i in range(options.jobs):
@@ -185,7 +219,7 @@ def main() -> int:
         def job(mutant: Mutant) -> Outcome:
             tree = trees.get()
             try:
-                return try_out(tree, mutant)
+                return try_out(tree, mutant, baseline)
             finally:
                 trees.put(tree)
 
@@ -196,15 +230,15 @@ def main() -> int:
                 why = f"  ({outcome.mutant.survives})" if outcome.mutant.survives else ""
                 print(f"{outcome.outcome:<8} {outcome.mutant.name}{by}{why}", flush=True)
 
-    count = {
-        kind: sum(o.outcome == kind for o in outcomes) for kind in ("caught", "survived", "gone")
-    }
-    print(f"\n{len(outcomes)} mutants:", ", ".join(f"{n} {kind}" for kind, n in count.items()))
+    kinds = ("caught", "survived", "gone", "broken")
+    count = ", ".join(f"{sum(o.outcome == kind for o in outcomes)} {kind}" for kind in kinds)
+    used = getrusage(RUSAGE_CHILDREN)
+    print(f"\n{len(outcomes)} mutants: {count}; {used.ru_utime + used.ru_stime:.0f} s of CPU time")
     if options.out:
         options.out.write_text(json.dumps([asdict(o) for o in outcomes], indent=1) + "\n")
     return int(
         any(
-            o.outcome == "gone" or (o.outcome == "survived" and not o.mutant.survives)
+            o.outcome in ("gone", "broken") or (o.outcome == "survived" and not o.mutant.survives)
             for o in outcomes
         )
     )
