@@ -146,6 +146,8 @@ def run_tests(root: Path, tests: tuple[str, ...]) -> list[str]:
         return [f"hangs: more than {LONGEST} s"]
     if done.returncode == 0:
         return []
+    if done.returncode < 0:
+        return [f"pytest is ended by signal {-done.returncode}"]
     named = re.findall(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if not named and done.returncode not in (1, 2):
         raise RuntimeError(f"pytest {' '.join(tests)}: {done.stdout[-2000:]}{done.stderr[-500:]}")
