@@ -60,9 +60,9 @@ Gradients: TypeAlias = Iterator[tuple[Points, Array, Array]]
 class Axis:
     """Pixel coordinates along one axis, to which `shift` has been added.
 
-    The shift is the M of `to_pixels`, whose addition rounds, less the number of the middle pixel.
-    It is a whole number, so it changes no fraction, and with it all coordinates near the image are
-    positive.
+    shift = M - (size - 1) // 2. Adding the large number M rounds x, which makes the identity exact
+    (see `to_pixels`). It stays added: as a whole number it changes no fraction, and `split` needs
+    coordinates that are positive.
     """
 
     def __init__(self, size: int, dtype: np.dtype[Any], rules: Rules) -> None:

@@ -28,14 +28,14 @@ class Padding(NamedTuple):
         period(size, align_corners): after how many pixels the continued image repeats. None: it
         does not, and on either side all pixels outside are the same one.
     move : callable or None
-        move(xp, x, size, align_corners) moves pixel coordinates x onto the image, in place, and
-        returns the sign of this: 1, -1 where mirrored, 0 on and beyond the border. For nearest and
-        linear kernels, which look no further than the neighbours (as PyTorch does). Wider kernels
-        read the continued image, and so do all where it is None.
+        move(xp, x, size, align_corners) changes pixel coordinates x in place, so that they lie on
+        the image. It returns the derivative of the new x by the old one: 1 inside, -1 where x runs
+        backwards after mirroring, 0 where it was clamped. For nearest and linear kernels only (as
+        in PyTorch). Wider kernels, and modes without it, look pixels up by `pixel_at`.
     neighbours : bool
-        Whether pixels that are neighbours in the continued image are so in memory, once two pixels
-        of the padding value lie round it and coordinates are moved: what `bilinear.py` and
-        `affine_sample` rely on.
+        Whether `bilinear.py` and `affine_sample` know the mode. After `move`, and with a frame of
+        two pixels of the padding value, the pixel to the right must be the next one in memory. So
+        it is but for wrap, where the last pixel's right neighbour is the first.
     """
 
     cuda: str

@@ -101,7 +101,7 @@ class Optimizer:
         self.update(self.advance(lr))
 
     def advance(self, lr: float) -> Coefficients:
-        """Count a step, and work out all that the update's arithmetic has of its own in this step.
+        """Count a step, and compute the numbers that `update` needs and that change from step to step.
 
         Apart from `update`, because a CUDA graph repeats the same launches: what changes must come
         to it in the GPU's memory.
