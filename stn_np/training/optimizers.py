@@ -101,7 +101,7 @@ class Optimizer:
         self.update(self.advance(lr))
 
     def advance(self, lr: float) -> Coefficients:
-        """Count a step, and compute the numbers that `update` needs and that change from step to step.
+        """Count a step, and compute what `update` needs and what changes from step to step.
 
         Apart from `update`, because a CUDA graph repeats the same launches: what changes must come
         to it in the GPU's memory.
