@@ -204,6 +204,15 @@ def test_huge_windows_and_steps(xp: Any, rng: Any, pool: Any) -> None:
         assert_close(backward(xp.ones(y.shape)).sum(), 6.0, 1e-14)
 
 
+def test_windows_of_more_pixels_than_a_byte_can_count(xp: Any) -> None:
+    """The largest is the last of 17 x 17 = 289, number 288; in the next window number 256."""
+    x = np.zeros((1, 1, 17, 34))
+    x[0, 0, 16, 16], x[0, 0, 1, 17 + 15] = 5, 7
+    y, backward = layers.max_pool2d(xp.asarray(x), 17)
+    assert_equal(y, [[[[5.0, 7]]]])
+    assert_equal(backward(xp.asarray([[[[2.0, 3]]]])), np.select([x == 5, x == 7], [2.0, 3], 0))
+
+
 # --------------------------------------------------------------------- what is not a normal number
 
 
