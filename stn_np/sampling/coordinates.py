@@ -47,7 +47,7 @@ def to_pixels(xp: Any, g: Array, size: int, *, align_corners: bool) -> tuple[Arr
     *Identity is exact.* Pixel j lies m = j - (size - 1)/2 from the image's centre. Its coordinate
     g = m/slope was rounded once. Multiplying by slope rounds again: the result may miss m by 2
     units in the last place. A point that misses to the left reads the wrong pair of neighbours and
-    gets the wrong one-sided derivative. So x is measured from the centre, and adding and subtracting M
+    gets the wrong one-sided derivative. So x is measured from the centre. Adding and subtracting M
     rounds it to whole multiples of q = 2^(p - 23), with p = ceil(log2(size + 4)) and M = 1.5 2^p
     (float64: 2^(p - 52)). Every m is such a multiple, and q/2 is more than the error, so m comes
     back exactly, for every size up to 2^22 - 4 (float64: far more). The price is that points are
