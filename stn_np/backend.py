@@ -1,7 +1,7 @@
 """The one room that knows whose array it is: NumPy's or CuPy's.
 
-Everything else in the library asks `array_module` and then writes ``xp.floor``, ``xp.matmul``, ...
-so that the same lines run wherever their inputs live. Nothing else in the library imports cupy.
+Everything else asks `array_module` and then writes ``xp.floor``, ``xp.matmul``, ... so that the
+same lines run wherever their inputs live.
 """
 
 from __future__ import annotations
@@ -28,33 +28,17 @@ SampleBackward: TypeAlias = Callable[[Array], tuple[Array | None, Array | None]]
 
 
 def _is_cupy(x: object) -> bool:
-    """Whether x is a CuPy array. CuPy is not imported to find out: if it never was, x is none.
-
-    Nor is it while another thread is importing it, or if "cupy" is but a folder that was left over.
-    """
+    """Whether x is a CuPy array. CuPy is not imported to find out: if it never was, x is none."""
     ndarray = getattr(sys.modules.get("cupy"), "ndarray", None)
     return ndarray is not None and isinstance(x, ndarray)
 
 
 def array_module(**arrays: object) -> Any:
-    """The module (numpy or cupy) that all of the named arrays belong to.
+    """The module, numpy or cupy, that all of the named arrays belong to; callers name it ``xp``.
 
-    Parameters
-    ----------
-    **arrays
-        The arrays, under the names by which the caller's user knows them.
-
-    Returns
-    -------
-    module
-        ``numpy`` or ``cupy``, to be used as ``xp``.
-
-    Raises
-    ------
-    TypeError
-        If one is not an array, or a masked one or a matrix, or if NumPy and CuPy are mixed.
-    ValueError
-        If they are on different GPUs, or, of several arrays, on one that is not the current one.
+    Arrays are given by the names that the caller's user knows. TypeError if one is no array, or a
+    masked one or a matrix, or if NumPy and CuPy are mixed. ValueError if they are on different
+    GPUs or, of several arrays, on one that is not the current one.
     """
     on_gpu = {}
     for name, x in arrays.items():
@@ -142,11 +126,8 @@ def gather(source: Array, index: Array) -> Array:
 def scatter_add(target: Array, index: Array, values: Array) -> None:
     """target[index] += values, repeated indices added up: the transpose of `gather`.
 
-    Parameters
-    ----------
-    target, index, values
-        1-D; target is changed in place. Flat indices because NumPy has a fast loop for them
-        (2-3 times faster than ``bincount``, 30 times faster than ``add.at`` with rows).
+    All are 1-D; target is changed in place. NumPy has a fast loop for flat indices: 2 to 3 times
+    faster than ``bincount``, 30 times faster than ``add.at`` with rows.
     """
     if _is_cupy(target):
         sys.modules["cupyx"].scatter_add(target, index, values)
@@ -155,19 +136,11 @@ def scatter_add(target: Array, index: Array, values: Array) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory for the next arrays instead of handing it back.
+    """Let the C library keep freed memory for the next arrays; returns whether it took effect.
 
-    A training step allocates and frees about a hundred megabytes. By default the C library returns
-    them to the operating system and asks again in the next step, which then pays for every page a
-    second time: up to a third of the step. CuPy has a memory pool against this, NumPy has none.
-
-    The setting holds for the whole process, so importing the library does not make it: the training
-    loop does, and a program of one's own may.
-
-    Returns
-    -------
-    bool
-        Whether it took effect (only the GNU C library knows the setting).
+    A training step allocates and frees about a hundred megabytes. The GNU C library hands them
+    back to the operating system each time, which costs up to a third of the step. The setting
+    holds for the whole process: the training loop makes it, and importing the library does not.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     try:

@@ -35,9 +35,8 @@ ALIASES = {
 def check_array(name: str, x: object, shape: tuple[str | int, ...], hint: str = "") -> None:
     """X must be a floating-point array whose axes match `shape`.
 
-    In `shape` a letter stands for any length, a number for exactly that length. `hint` ("; ...") is
-    said of another shape, unless it looks like a known mistake. TypeError if x is no array, or not
-    of a floating-point dtype; ValueError if the rank or a fixed length differs.
+    In `shape` a letter stands for any length, a number for exactly that length. `hint` ("; ...")
+    follows the message about another shape. TypeError or ValueError if x does not fit.
     """
     array_module(**{name: x})
     check_shape(name, x, shape, hint)
@@ -85,7 +84,7 @@ def check_floating(name: str, x: Any) -> None:
 
 
 def check_gradient(name: str, dy: object, y: Array) -> None:
-    """An upstream gradient must be a floating-point array with exactly the shape of its output y.
+    """An upstream gradient must have exactly the shape of its output y.
 
     No broadcasting: a gradient that broadcasts is nearly always a mistake that trains badly.
     """
@@ -94,15 +93,10 @@ def check_gradient(name: str, dy: object, y: Array) -> None:
 
 
 def pullback(**output: Array) -> Callable[[Callable[[Array], T]], Callable[[Array], T]]:
-    """Decorate a pullback: its upstream gradient is checked, and NumPy does not warn.
+    """Decorate a pullback: ``@pullback(dV=V)`` above ``def backward(dV)``.
 
-    ::
-
-        @pullback(dV=V)
-        def backward(dV): ...
-
-    Infinite and huge numbers are allowed everywhere, so NumPy has nothing to warn of. The argument
-    is what the forward pass returned, under the name of its gradient.
+    The upstream gradient is checked against the output that it belongs to. NumPy does not warn
+    inside, for infinite and huge numbers are allowed everywhere.
     """
     ((name, y),) = output.items()
 

@@ -16,15 +16,9 @@ T = TypeVar("T")
 
 
 class Parameter:
-    """A trained array with its gradient.
+    """A trained array `data` with its gradient `grad`, dL/d(data), of the same shape and place.
 
-    Attributes
-    ----------
-    data : Array
-        The value.
-    grad : Array
-        dL/d(data), of the same shape, where data lives. Every backward pass *adds* to it;
-        `zero_grad` clears it.
+    Every backward pass *adds* to the gradient; `zero_grad` clears it.
     """
 
     def __init__(self, data: Array) -> None:
@@ -54,13 +48,7 @@ def into_grads(
 
 
 class Buffer:
-    """An array that is saved and moved with a module but not trained, such as a running mean.
-
-    Attributes
-    ----------
-    data : Array
-        The value.
-    """
+    """An array `data` that is saved and moved with a module but not trained: a running mean."""
 
     def __init__(self, data: Array) -> None:
         self.data = data
@@ -75,13 +63,8 @@ class Training:
     seed : int
         Of the run, at least 0.
     step : int or Array
-        The number of the step, or a 0-d array of integers where the images are: a captured CUDA
-        graph reads it anew in each replay.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is no whole number, or negative.
+        The step's number. A captured CUDA graph reads it anew in each replay if it is a 0-d array
+        of integers where the images are.
     """
 
     seed: int
@@ -107,16 +90,14 @@ class Module:
     """Something with parameters that is called as ``y, backward = module(x)``.
 
     Sub-modules, parameters and buffers are found among the attributes, in the order in which they
-    were set, so that a layer is an ordinary class with an ordinary ``__init__``.
+    were set: a layer is an ordinary class with an ordinary ``__init__``.
     """
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """Value and pullback. With ``needs_dx=False`` the pullback may skip dx and return None.
 
-        What differs in training (`uses_mode`) takes ``mode`` as well: None, or a `Training`.
-
-        The pullback uses the parameters as they are when it is called: first all backward passes,
-        then the optimiser's step.
+        What differs in training (`uses_mode`) takes ``mode`` as well: None, or a `Training`. The
+        pullback uses the parameters as they are when it is called, so the optimiser steps later.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward pass")
 
@@ -143,10 +124,7 @@ class Module:
         return {name: repr(part) for name, part in vars(self).items() if isinstance(part, Module)}
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """All parameters below this module as (dotted name, parameter), in a fixed order.
-
-        One that is reached in several ways, as in a shared localisation net, comes once.
-        """
+        """All parameters below as (dotted name, parameter), in a fixed order, a shared one once."""
         return self._named(Parameter, prefix)
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
@@ -184,15 +162,10 @@ class Module:
             p.zero_grad()
 
     def to(self, device: str) -> Self:
-        """Move all parameters, their gradients and all buffers, in place; return the module.
+        """Move parameters, gradients and buffers, in place, to "cpu", "gpu" or "cuda"; return self.
 
-        The device is "cpu", "gpu" or "cuda", which is the GPU too. The arrays are new ones: an
-        optimiser or a pullback that was made before knows the old.
-
-        Raises
-        ------
-        stn_np.gpu.devices.DeviceError, ValueError
-            If there is no GPU that can be used, or no such device. Nothing is moved then.
+        The arrays are new ones: an optimiser or a pullback that was made before knows the old.
+        DeviceError if there is no GPU that can be used; nothing is moved then.
         """
         arrays = self._arrays().values()
         moved = [(x, to_device(x.data, device)) for x in arrays]
@@ -208,17 +181,9 @@ class Module:
         return {name: x.data.copy() for name, x in self._arrays().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over values saved by `state_dict`.
+        """Take over values saved by `state_dict`: arrays by name, NumPy's or CuPy's.
 
-        Parameters
-        ----------
-        state : dict
-            Arrays by name, NumPy's or CuPy's: they are copied to where the module is.
-
-        Raises
-        ------
-        ValueError
-            If a name is missing or unknown, or a shape differs. Nothing is changed then.
+        ValueError if a name is missing or unknown, or a shape differs; nothing is changed then.
         """
         own = self._arrays()
         if own.keys() != state.keys():
@@ -264,13 +229,7 @@ class _Container(Module):
 
 
 class Sequential(_Container):
-    """Layers one after the other; the backward pass walks them in reverse.
-
-    Parameters
-    ----------
-    **layers
-        The layers by name, in order.
-    """
+    """Layers by name, one after the other; the backward pass walks them in reverse."""
 
     def __call__(
         self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
@@ -299,10 +258,7 @@ class Parallel(_Container):
 
     .. math:: y = [f_1(x), \dots, f_B(x)], \quad dx = \sum_b f_b^*(dy_b)
 
-    Parameters
-    ----------
-    **branches
-        The branches by name, in the order of their outputs. There is at least one.
+    At least one branch is given, by name, in the order of the outputs.
     """
 
     def __init__(self, *unnamed: Module, **branches: Module) -> None:
@@ -313,12 +269,9 @@ class Parallel(_Container):
     def __call__(
         self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
     ) -> tuple[Array, OptionalBackward]:
-        """Apply each branch to x; (N, C, ...) to (N, the sum of the branches' channels, ...).
+        """(N, C, ...) to (N, the sum of the branches' channels, ...).
 
-        Raises
-        ------
-        ValueError
-            If the outputs differ in another axis than 1.
+        ValueError if the branches' outputs differ in another axis than 1.
         """
         outputs, pullbacks = zip(
             *(apply(branch, x, needs_dx=needs_dx, mode=mode) for branch in self), strict=True

@@ -60,7 +60,7 @@ def conv2d(
     x, weight, bias : Array
         (N, C, H, W), (F, C, kh, kw) and (F,), of one dtype.
     stride, padding : int or (int, int)
-        Pixels from one place of the kernel to the next, and zeros on either side; (down, across).
+        Step s of the kernel, and zeros p on either side, in pixels; (down, across).
     needs_dx : bool
         False: the gradient of x is not computed (for images, half the backward pass).
 
@@ -73,10 +73,8 @@ def conv2d(
 
     Raises
     ------
-    TypeError
-        If an argument is no floating-point array, or the dtypes or libraries differ.
-    ValueError
-        If a shape does not fit, or the padded image is smaller than the kernel.
+    TypeError, ValueError
+        If types or shapes do not fit, or the padded image is smaller than the kernel.
     """
     xp = array_module(x=x, weight=weight, bias=bias)
     steps, zeros = check_pair("stride", stride), check_pair("padding", padding, 0)
@@ -200,18 +198,9 @@ def fold_width(dcolumns: Array, stride: int = 1, *, out: Array) -> None:
 
 
 class Conv2d(Module):
-    """A convolution with trained kernels; see `conv2d`.
+    """A convolution with trained kernels: `conv2d` with C = in_channels and F = out_channels.
 
-    Parameters
-    ----------
-    in_channels, out_channels
-        C and F.
-    kernel_size, stride, padding
-        In pixels: one number, or a pair (down, across).
-    rng
-        Source of the initial weights (He normal; the bias starts at zero).
-    dtype
-        float32 or float64.
+    The initial weights are He normal, drawn from rng; the bias starts at zero.
     """
 
     def __init__(

@@ -34,26 +34,8 @@ def linear(
 
     .. math:: y = x W^T + b, \quad dx = dy\, W, \quad dW = dy^T x, \quad db_k = \sum_n dy_{nk}
 
-    Parameters
-    ----------
-    x, weight, bias : Array
-        (N, D), (K, D) and (K,), of one dtype.
-    needs_dx : bool
-        False: the gradient of x is not computed.
-
-    Returns
-    -------
-    y : Array
-        (N, K).
-    backward : callable
-        backward(dy) returns (dx or None, dweight, dbias).
-
-    Raises
-    ------
-    TypeError
-        If an argument is no floating-point array, or the dtypes or libraries differ.
-    ValueError
-        If a shape does not fit.
+    x (N, D), weight (K, D) and bias (K,) of one dtype give y (N, K); backward(dy) returns (dx,
+    dweight, dbias), dx None unless needed. TypeError or ValueError if types or shapes do not fit.
     """
     array_module(x=x, weight=weight, bias=bias)
     check_array("x", x, ("N", "D"), "; put a Flatten before it" if x.ndim > 2 else "")
@@ -74,16 +56,9 @@ def linear(
 
 
 class Linear(Module):
-    """A fully connected layer with trained weights; see `linear`.
+    """A fully connected layer with trained weights: `linear`, D = in_features, K = out_features.
 
-    Parameters
-    ----------
-    in_features, out_features
-        D and K.
-    rng
-        Source of the initial weights (He normal; the bias starts at zero).
-    dtype
-        float32 or float64.
+    The initial weights are He normal, drawn from rng; the bias starts at zero.
     """
 
     def __init__(
@@ -110,10 +85,7 @@ class Linear(Module):
 
 
 def he_normal(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
-    """N(0, 2 / fan-in), for layers followed by ReLU (He et al. 2015).
-
-    The first axis of `shape` are the outputs, all others make up the fan-in.
-    """
+    """N(0, 2 / fan-in), for layers followed by ReLU (He et al. 2015); the outputs come first."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a numpy.random.Generator, got {rng!r}")
     scale = sqrt(2.0 / prod(shape[1:]))
@@ -166,33 +138,10 @@ def dropout(
 
     .. math:: y_i = m_i x_i, \quad dx_i = m_i\, dy_i, \quad m_i \in \{0, 1 / (1 - p)\}
 
-    m is a pure function of seed, step, stream and i, the place in C order; the same on every
-    device. In evaluation y is x.
-
-    Parameters
-    ----------
-    x : Array
-        Any shape.
-    p : float
-        In [0, 1).
-    mode : Training, optional
-        Seed and step of the masks; None is evaluation.
-    stream : int
-        Tells apart the layers of a network.
-
-    Returns
-    -------
-    y : Array
-        The same shape, dtype and memory order.
-    backward : callable
-        backward(dy) returns dx.
-
-    Raises
-    ------
-    TypeError
-        If x is no floating-point array, p no number, mode no mode.
-    ValueError
-        If p is out of range.
+    Any shape; shape, dtype and memory order stay. backward(dy) returns dx. m is a pure function of
+    the mode's seed and step, of `stream`, which tells a network's layers apart, and of i, the place
+    in C order: the same on every device. In evaluation, mode None, y is x. TypeError or ValueError
+    if x is no floating-point array, p not in [0, 1), mode no mode.
     """
     xp = array_module(x=x)
     check_floating("x", x)
@@ -216,7 +165,7 @@ def dropout(
 
 
 def random_words(xp: Any, n: int, *keys: int | Array) -> Array:
-    """(n,) random uint64, a pure function of the keys: splitmix64 with a counter (source above).
+    """(n,) random uint64, a pure function of the keys: splitmix64 with a counter.
 
     A key may be a 0-d array of integers, which is not read back from a GPU.
     """
@@ -246,15 +195,7 @@ def check_probability(p: float) -> None:
 
 
 class Dropout(Module):
-    """Dropout as a layer; see `dropout`.
-
-    Parameters
-    ----------
-    p
-        Probability of a zero.
-    rng
-        Source of the layer's stream of masks, so that no two layers have the same ones.
-    """
+    """`dropout` as a layer. Its stream of masks is drawn from rng: no two layers have the same."""
 
     uses_mode = True
 

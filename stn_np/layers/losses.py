@@ -36,11 +36,9 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
 
     Raises
     ------
-    TypeError
-        If logits is no floating-point array or labels no integer array.
-    ValueError
-        If the batch is empty, the shapes do not fit, or, on the CPU, a label is out of range. On a
-        GPU, which nobody waits for, the loss and the gradient of that row become NaN instead.
+    TypeError, ValueError
+        If types or shapes do not fit, the batch is empty, or, on the CPU, a label is out of range.
+        On a GPU, which nobody waits for, the loss and that row's gradient become NaN instead.
     """
     xp = array_module(logits=logits, labels=labels)
     check_array("logits", logits, ("N", "heads", "K") if logits.ndim == 3 else ("N", "K"))

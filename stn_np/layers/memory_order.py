@@ -1,14 +1,9 @@
 """The order in which layers keep feature maps in memory: the batch innermost.
 
-Every array is (N, C, H, W) to whoever uses it. In *memory*, feature maps lie in the order
-(H, C, W, N) on the CPU, because then
-
-- the pixels that a convolution combines are long contiguous runs over W and N,
-- ``kh`` neighbouring rows with all their channels are one contiguous block, so that only the
-  kernel's width has to be unfolded, not its height (see `stn_np.layers.convolution`),
-- and one row of the image is a piece of work that fits the cache.
-
-On a GPU the order is another one: see `stn_np.gpu.memory_order`.
+Every array is (N, C, H, W) to whoever uses it. In *memory* it lies as (H, C, W, N) on the CPU.
+So the pixels that a convolution combines are long contiguous runs over W and N, kh neighbouring
+rows are one contiguous block, and one row of the image fits the cache. On a GPU the order is
+another one: see `stn_np.gpu.memory_order`.
 """
 
 from __future__ import annotations
@@ -40,8 +35,8 @@ def memory_axes(x: Array) -> tuple[list[int], list[int]]:
 def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:
     """f(x, *others) in x's memory order, where f works element by element on arrays of one shape.
 
-    NumPy's functions do that by themselves. CuPy's give C order whatever they are given; so there
-    they are given the axes in the order in which x has them in memory.
+    NumPy's functions do that by themselves. CuPy's give C order: so they are given the axes in the
+    order in which x has them in memory.
     """
     if xp is np:
         return f(x, *others)

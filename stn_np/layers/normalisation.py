@@ -39,30 +39,22 @@ def batch_norm(
     Parameters
     ----------
     x : Array
-        (N, C, H, W) or (N, C).
-    weight, bias : Array
-        (C,), of x's dtype.
-    running_mean, running_var : Array
-        (C,), of x's dtype. Training moves them, in place, by the share `momentum` towards the
-        batch's mean and variance (this one divided by m - 1).
+        (N, C, H, W) or (N, C). Shape, dtype and memory order stay.
+    weight, bias, running_mean, running_var : Array
+        (C,), of x's dtype. Training moves the running ones, in place, by the share `momentum`
+        towards the batch's mean and variance (this one divided by m - 1).
     training : bool
         Whether to normalise by the batch's own statistics (variance divided by m).
-    momentum, eps : float
-        As above.
 
     Returns
     -------
-    y : Array
-        The same shape, dtype and memory order.
-    backward : callable
+    y, backward
         backward(dy) returns (dx, dweight, dbias).
 
     Raises
     ------
-    TypeError
-        If an argument is no floating-point array, or the dtypes or libraries differ.
-    ValueError
-        If a shape does not fit, or there is but one number a channel in training.
+    TypeError, ValueError
+        If types or shapes do not fit, or there is but one number a channel in training.
     """
     vectors = {"weight": weight, "bias": bias}
     vectors |= {"running_mean": running_mean, "running_var": running_var}
@@ -165,16 +157,6 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of (N, C, H, W); see `batch_norm`.
-
-    Parameters
-    ----------
-    num_features
-        C.
-    eps, momentum
-        Added to the variance; share by which the running statistics move in a step.
-    dtype
-        float32 or float64.
-    """
+    """Batch normalisation of (N, C, H, W), C = num_features; see `batch_norm`."""
 
     axes = ("N", "C", "H", "W")

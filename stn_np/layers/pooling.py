@@ -25,10 +25,8 @@ def max_pool2d(
     ----------
     x : Array
         (N, C, H, W).
-    kernel : int
-        Side k of the windows, in pixels.
-    stride : int, optional
-        Step from window to window; k by default.
+    kernel, stride : int
+        Side k of the windows, and the step from window to window (k by default), in pixels.
     ceil_mode : bool
         Whether pixels that fill no whole window at the right and lower edge get a smaller one
         (13 pixels, k = 2: 7 windows) or are left out (6 windows).
@@ -38,17 +36,13 @@ def max_pool2d(
     y : Array
         (N, C, H', W').
     backward : callable
-        backward(dy) returns dx. Where several pixels of a window are largest, one of them gets the
-        gradient: the uppermost in the leftmost column (PyTorch: the leftmost in the uppermost row).
-        A window with NaN has the maximum NaN; which of its pixels gets the gradient is then not
-        defined.
+        backward(dy) returns dx. Of several largest pixels of a window one gets the gradient: the
+        uppermost in the leftmost column. In a window with NaN, which is its maximum, any may.
 
     Raises
     ------
-    TypeError
-        If x is no floating-point array or a size no whole number.
-    ValueError
-        If the rank is wrong or the image smaller than a window.
+    TypeError, ValueError
+        If types or shapes do not fit, or the image is smaller than a window.
     """
     sizes = check_pooling(x, kernel, stride, ceil_mode)
     xp = array_module(x=x)
@@ -158,26 +152,12 @@ def avg_pool2d(
 
 
 def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
-    r"""Mean over each whole map.
+    r"""Mean over each whole map: (N, C, H, W) to (N, C).
 
     .. math:: y_{nc} = \frac{1}{HW} \sum_{i, j} x_{ncij}, \quad dx_{ncij} = \frac{dy_{nc}}{HW}
 
-    Parameters
-    ----------
-    x : Array
-        (N, C, H, W), H and W at least 1.
-
-    Returns
-    -------
-    y : Array
-        (N, C).
-    backward : callable
-        backward(dy) returns dx, in x's memory order.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If x is no such array.
+    backward(dy) returns dx, in x's memory order. TypeError or ValueError if x is no such array, or
+    without pixels.
     """
     xp = array_module(x=x)
     check_array("x", x, ("N", "C", "H", "W"))

@@ -33,24 +33,20 @@ def affine_sample(
     needs_dU: bool = True,
     needs_dtheta: bool = True,
 ) -> tuple[Array, SampleBackward]:
-    """Warp images by affine maps: `affine_grid` and bilinear `grid_sample` in one.
+    """Warp images by affine maps: `affine_grid` and bilinear `grid_sample` in one, and faster.
 
-    The same up to rounding, and up to where coordinates overflow, but faster and with less memory:
-    coordinates exist only for a block of points at a time.
+    Coordinates exist only for a block of points at a time. Results are the same up to rounding.
 
     Parameters
     ----------
     U : Array
         (N, C, H, W) input, float16, float32 or float64. With N = 1 all maps read the one image.
     theta : Array
-        (N, 2, 3): for each image [[t11, t12, t13], [t21, t22, t23]]. With N = 1 all images are
-        warped alike. Where coordinates become NaN the image is read as outside.
+        (N, 2, 3), as in `affine_grid`. With N = 1 all images are warped alike.
     out_shape : tuple of int
         (H', W') of the output, in pixels.
     padding_mode : {"zeros", "constant", "border", "reflection"}
-        As in `stn_np.grid_sample`, without "wrap".
-    padding_value, align_corners, dU_method
-        As in `stn_np.grid_sample`.
+        As are padding_value, align_corners and dU_method in `stn_np.grid_sample`.
     needs_dU, needs_dtheta : bool
         False: that gradient is not computed, and backward returns None in its place.
 
@@ -59,26 +55,19 @@ def affine_sample(
     V : Array
         (N, C, H', W'), of U's dtype.
     backward : callable
-        backward(dV) with dV (N, C, H', W') returns (dU, dtheta), in the shapes and dtypes of U and
-        theta.
+        backward(dV) returns (dU, dtheta), in the shapes and dtypes of U and theta.
 
     Raises
     ------
-    TypeError
-        If U or theta is no floating-point array of one library, or out_shape is no pair.
-    ValueError
-        If a shape does not fit, the batch sizes differ (and neither is 1), the image has no pixels,
-        or a mode is unknown.
+    TypeError, ValueError
+        As `affine_grid` and `grid_sample`.
 
     Notes
     -----
-    **Convention.** Of theta as in `stn_np.affine_grid`, of the rest as in `stn_np.grid_sample`.
-    Identity, flips, quarter turns and shifts by whole pixels are as exact as there.
-
-    With x and x_t counted in pixels from the centres of the input and of the output, eq. (1) is
-    :math:`x = A (x_t, y_t, 1)^T`, where A is theta times the two grids' numbers of pixels a unit,
-    entry by entry. For the identity A holds only 0 and 1, and x_t only whole or half numbers: no
-    rounding.
+    **Convention.** Of theta as in `affine_grid`, of the rest as in `grid_sample`. Identity, flips,
+    quarter turns and shifts by whole pixels are as exact as there: with x and x_t counted in pixels
+    from the centres of input and output, eq. (1) is :math:`x = A (x_t, y_t, 1)^T`, and the identity
+    has only 0 and 1 in A, and whole or half numbers in x_t.
 
     Source: Jaderberg et al. 2015, eqs (1), (5), (6), (7).
     """
@@ -132,8 +121,7 @@ def units_of_matrix(
 ) -> Array:
     """What turns theta into A, entry by entry: source pixels a unit over target pixels a unit.
 
-    On a target axis of one pixel any unit will do, for there x_t = 0. Kept once for each place: to
-    bring numbers to a GPU takes longer than to compute with them.
+    Kept once for each place: to bring numbers to a GPU takes longer than to compute with them.
     """
     y, x = (pixels_per_unit(n, align_corners) for n in size)
     y_t, x_t = (pixels_per_unit(n, align_corners) or 1.0 for n in out_size)

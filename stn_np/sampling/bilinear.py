@@ -86,10 +86,9 @@ class Axis:
     def split(self, x: Array) -> tuple[Array, Array]:
         """Clip to pixels -PAD to size, and split into the whole part and the fraction.
 
-        The clipping is done on the bits of the floats, read as whole numbers. Those of positive
-        floats are in the same order as the floats themselves, those of negative ones and of -inf
-        are negative, and those of NaN, which no comparison of floats could move, lie beyond an
-        infinity: one pass for all. Overwrites x.
+        The bits of positive floats, read as whole numbers, are in the floats' order. Those of
+        negative ones and of -inf are negative; those of NaN lie beyond an infinity. So one pass
+        over the bits clips all. Overwrites x.
         """
         bits = x.view(self.ends.dtype)
         bits.clip(*self.ends, out=bits)

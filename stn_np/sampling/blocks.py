@@ -35,7 +35,7 @@ def channel_blocks(C: int, points: int) -> Iterator[slice]:
 def channel_index(index: Array, channels: slice, plane: int) -> tuple[int, Array]:
     """From a flat index (images, points) in channel 0 to one in several channels.
 
-    Returns where the first of them begins, and the index from there on: (images, channels, points).
+    Returns where the first of them begins, and (images, channels, points) from there on.
     """
     n = channels.stop - channels.start
     index = index[:, None]

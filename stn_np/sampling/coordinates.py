@@ -21,29 +21,11 @@ def pixels_per_unit(size: int, align_corners: bool) -> float:
 
 
 def to_pixels(xp: Any, g: Array, size: int, *, align_corners: bool) -> tuple[Array, float]:
-    """Normalised coordinate g to pixel coordinate, centre of pixel j at j.
+    """Normalised coordinate g to pixel coordinate x, centre of pixel j at j; and dx/dg.
 
-    Parameters
-    ----------
-    xp
-        ``numpy`` or ``cupy``.
-    g
-        Coordinates, any floating-point dtype. NaN counts as far to the left.
-    size
-        Number of pixels along the axis. With one pixel and aligned corners every finite g lies on
-        it.
-    align_corners
-        True: x = (g + 1)(size - 1)/2. False: x = ((g + 1) size - 1)/2.
+    Aligned corners: x = (g + 1)(size - 1)/2. Else: x = ((g + 1) size - 1)/2. x is clipped to
+    [-FAR, size - 1 + FAR]; NaN counts as far to the left.
 
-    Returns
-    -------
-    x : Array
-        Pixel coordinates, clipped to [-FAR, size - 1 + FAR].
-    slope : float
-        dx/dg, the factor by which the chain rule multiplies eq. (7).
-
-    Notes
-    -----
     *Identity is exact.* Pixel j lies m = j - (size - 1)/2 from the image's centre. Its coordinate
     g = m/slope was rounded once. Multiplying by slope rounds again: the result may miss m by 2
     units in the last place. A point that misses to the left reads the wrong pair of neighbours and

@@ -32,6 +32,14 @@ def grid_sample(
 ) -> tuple[Array, SampleBackward]:
     r"""Read the image U at the points of a grid, eq. (3).
 
+    With the point :math:`(x_i^s, y_i^s)` in pixels, and k' the slope of k,
+
+    .. math:: V_i^c = \sum_n \sum_m U_{nm}^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{3}
+
+    .. math:: dU_{nm}^c = \sum_i dV_i^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{6}
+
+    .. math:: dx_i^s = \sum_c dV_i^c \sum_n \sum_m U_{nm}^c\, k'(x_i^s - m)\, k(y_i^s - n) \tag{7}
+
     Parameters
     ----------
     U : Array
@@ -41,13 +49,11 @@ def grid_sample(
         (N, H', W', 2) source points, last axis (x, y), or (N, D', H', W', 3) with (x, y, z). With
         N = 1 all images are read alike. NaN, infinite and huge coordinates are outside.
     mode : {"bilinear", "nearest", "bicubic"}, Kernel, or tuple of Kernel
-        Kernel k of eq. (3): eq. (5), in three dimensions trilinear; eq. (4); the cubic with
-        a = -0.75; or a `stn_np.sampling.Kernel`, one for all axes or one each for (x, y[, z]).
+        The kernel k: eq. (5), trilinear in volumes; eq. (4); the cubic with a = -0.75; or a
+        `stn_np.sampling.Kernel`, one for all axes or one each for (x, y[, z]).
     padding_mode : {"zeros", "constant", "border", "reflection", "wrap"}
         What lies outside: nothing (the paper), `padding_value`, the nearest border pixel, the
         mirror image, the image repeated.
-    padding_value : float
-        For "constant".
     align_corners : bool
         Which points of the image -1 and +1 are; see Convention.
     grid_gradient : {"exact", "linearised"} or Linearised
@@ -64,28 +70,17 @@ def grid_sample(
     V : Array
         (N, C, H', W') or (N, C, D', H', W'), of U's dtype.
     backward : callable
-        backward(dV), with dV in the shape of V, returns (dU, dgrid), in the shapes and dtypes of U
-        and grid. On a GPU it reads U and grid again: they must not change before.
+        backward(dV) returns (dU, dgrid), in the shapes and dtypes of U and grid. On a GPU it reads
+        U and grid again: they must not change before.
 
     Raises
     ------
-    TypeError
-        If U or grid is no floating-point array, or one is NumPy's and the other CuPy's; if mode is
-        none of the above.
-    ValueError
-        If a shape does not fit, the batch sizes differ (and neither is 1), the image has no pixels,
-        a mode is unknown, or two settings exclude each other.
+    TypeError, ValueError
+        If types or shapes do not fit, the batch sizes differ (and neither is 1), the image has no
+        pixels, a mode is unknown, or two settings exclude each other.
 
     Notes
     -----
-    With the point :math:`(x_i^s, y_i^s)` in pixels, and k' the slope of k,
-
-    .. math:: V_i^c = \sum_n \sum_m U_{nm}^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{3}
-
-    .. math:: dU_{nm}^c = \sum_i dV_i^c\, k(x_i^s - m)\, k(y_i^s - n) \tag{6}
-
-    .. math:: dx_i^s = \sum_c dV_i^c \sum_n \sum_m U_{nm}^c\, k'(x_i^s - m)\, k(y_i^s - n) \tag{7}
-
     **Convention.** (x, y) in [-1, 1]; x runs along W to the right, y along H downwards, z along D.
     ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of the
     outermost pixels, x_pixel = (x + 1)(W - 1)/2. ``False``: they are the outer edges,

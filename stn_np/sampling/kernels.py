@@ -23,14 +23,16 @@ MAX_RADIUS = 64
 class Kernel:
     """A kernel for one axis, k(d) of eq. (3) at d = x - m: a ``mode`` of `stn_np.grid_sample`.
 
+    A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on: with radius
+    1/2 one, floor(x + 1/2), as in eq. (4); with radius 1 two, as in eq. (5).
+
     Attributes
     ----------
-    k : callable
-        From an array of distances d, point minus pixel, to the weights.
-    k_slope : callable
-        dk/dd in the same manner; where k has a kink, the right derivative.
+    k, k_slope : callable
+        From an array of distances d, point minus pixel, to the weights; and dk/dd (where k has a
+        kink, the right derivative).
     radius : float
-        In pixels: k is read at ``-radius <= d < radius`` only, and counts as 0 elsewhere.
+        In pixels, at most 64: k is read at ``-radius <= d < radius``, and counts as 0 elsewhere.
     normalise : bool
         Divide the weights of each point by their sum, so that constant images stay constant.
 
@@ -38,12 +40,7 @@ class Kernel:
     ------
     TypeError, ValueError
         If k or k_slope is no function from arrays to finite arrays of their shape, or changes what
-        it is given; if the radius is not between 0 and 64; if a sum to be divided by is 0.
-
-    Notes
-    -----
-    A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on: with radius
-    1/2 one, floor(x + 1/2), as in eq. (4); with radius 1 two, as in eq. (5).
+        it is given; if the radius is out of range; if a sum to be divided by is 0.
     """
 
     k: Callable[[Array], Array]
@@ -204,17 +201,8 @@ def gaussian(sigma: float = 0.5) -> Kernel:
 
     .. math:: k(d) = e^{-d^2 / 2 \sigma^2}
 
-    It smooths: by default a pixel's own weight is 0.80. It is lowered to end without a jump.
-
-    Parameters
-    ----------
-    sigma
-        In pixels, at least 0.1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If sigma is no such number, or so large that the radius would exceed 64.
+    It smooths: by default a pixel's own weight is 0.80. It is lowered to end without a jump. sigma
+    is in pixels. TypeError or ValueError unless it is at least 0.1, and the radius at most 64.
     """
     _check_at_least("sigma", sigma, 0.1)
     radius = max(1.0, 3 * float(sigma))
@@ -236,15 +224,7 @@ def lanczos(a: int = 3) -> Kernel:
     .. math:: k(d) = \operatorname{sinc}(d) \operatorname{sinc}(d / a), \quad |d| < a, \quad
         \operatorname{sinc}(d) = \frac{\sin \pi d}{\pi d}
 
-    Parameters
-    ----------
-    a
-        Radius in pixels, a whole number from 1 to 64. Usual are 2 and 3.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a is no such number.
+    a is the radius in pixels. TypeError or ValueError unless it is a whole number from 1 to 64.
     """
     a = check_size("a", a)
 
@@ -280,20 +260,10 @@ def _sinc_slope(d: Array, sinc: Array) -> Array:
 def area(reduction: float) -> Kernel:
     """The bilinear kernel stretched by the reduction: every pixel counts when a grid skips some.
 
-    Where points of the grid are further apart than two pixels, a bilinear sample never reads what
-    lies between them, and fine patterns turn into coarse ones that were not there (aliasing). This
-    is the remedy of Pillow, and of PyTorch under ``antialias=True``. Gradients take the kernel's
-    width as given.
-
-    Parameters
-    ----------
-    reduction
-        Pixels of the image that one step of the grid advances; see `reduction`. 1: bilinear.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no number from 1 to 64.
+    `reduction` is how many pixels one step of the grid advances. From two on, bilinear samples
+    never read what lies between, and fine patterns turn into coarse ones (aliasing). Pillow does
+    the same, and PyTorch under ``antialias=True``. Gradients take the kernel's width as given.
+    TypeError or ValueError unless it is a number from 1 to 64.
     """
     _check_at_least("reduction", reduction, 1)
     if reduction > MAX_RADIUS:
@@ -307,25 +277,10 @@ def reduction(
 ) -> tuple[float, ...]:
     """How far one step of a grid goes: ``mode=tuple(map(area, reduction(grid, U.shape[2:])))``.
 
-    Parameters
-    ----------
-    grid
-        (N, H', W', 2), or (N, D', H', W', 3).
-    size
-        (H, W), or (D, H, W), of the image, in pixels.
-    align_corners
-        As in `stn_np.grid_sample`.
-
-    Returns
-    -------
-    tuple of float
-        For x, y (and z), in pixels, at least 1: the median over all points. Steps along several
-        axes of the output add up as the sides of a right angle do: turning changes nothing.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If grid is no such array, or size not as many positive whole numbers.
+    Returns, for x, y (and z), the median over all points, in pixels, at least 1. Steps along
+    several axes of the output add up as the sides of a right angle do: turning changes nothing.
+    grid is (N, H', W', 2) or (N, D', H', W', 3); size is (H, W) or (D, H, W) of the image, in
+    pixels. TypeError or ValueError if they are not.
     """
     n = 3 if getattr(grid, "ndim", 4) == 5 else 2
     check_array("grid", grid, ("N", *("D'", "H'", "W'")[-n:], n))

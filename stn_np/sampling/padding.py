@@ -22,20 +22,19 @@ class Padding(NamedTuple):
     cuda : str
         Its name in `gpu/cuda/axis.cuh`.
     pixel_at : callable
-        pixel_at(m, size, align_corners), m whole numbers: which pixel of the image stands at m in
-        the continued image, or `size` where none does.
+        pixel_at(m, size, align_corners): which pixel stands at m, whole numbers, in the continued
+        image, or `size` where none does.
     period : callable or None
-        period(size, align_corners): after how many pixels the continued image repeats. None: it
-        does not, and on either side all pixels outside are the same one.
+        period(size, align_corners): after how many pixels the continued image repeats. None: on
+        either side all pixels outside are the same one.
     move : callable or None
-        move(xp, x, size, align_corners) changes pixel coordinates x in place, so that they lie on
-        the image. It returns the derivative of the new x by the old one: 1 inside, -1 where x runs
-        backwards after mirroring, 0 where it was clamped. For nearest and linear kernels only (as
-        in PyTorch). Wider kernels, and modes without it, look pixels up by `pixel_at`.
+        move(xp, x, size, align_corners) moves pixel coordinates x onto the image, in place, and
+        returns the derivative of the new x by the old one: 1 inside, -1 where x runs backwards, 0
+        where it was clamped. For nearest and linear kernels only, as in PyTorch; wider kernels,
+        and modes without it, look pixels up by `pixel_at`.
     neighbours : bool
-        Whether `bilinear.py` and `affine_sample` know the mode. After `move`, and with a frame of
-        two pixels of the padding value, the pixel to the right must be the next one in memory. So
-        it is but for wrap, where the last pixel's right neighbour is the first.
+        Whether after `move`, in a frame of two pixels of the padding value, the pixel to the right
+        is the next one in memory: `bilinear.py` and `affine_sample` need that.
     """
 
     cuda: str

@@ -42,26 +42,10 @@ def sample_reference(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Bilinear sampling and both its gradients as literal loops over eqs (5), (6) and (7).
 
-    Slow on purpose. Parameters, axis order and Convention as in `stn_np.grid_sample`; float64.
-
-    Parameters
-    ----------
-    U
-        (N, C, H, W) input.
-    grid
-        (N, H', W', 2) finite source points, last axis (x, y). For comparisons of dgrid none at a
-        pixel's centre: coordinates are not rounded to it here, as they are in `stn_np.grid_sample`.
-    dV
-        (N, C, H', W') upstream gradient.
-    padding_mode
-        "zeros", "border" or "reflection".
-    align_corners
-        Whether -1 and +1 are the centres or the edges of the outermost pixels.
-
-    Returns
-    -------
-    V, dU, dgrid
-        Output (N, C, H', W'), and the gradients in the shapes of U and grid.
+    Slow on purpose. U (N, C, H, W), grid (N, H', W', 2), finite, and dV (N, C, H', W') give V, dU
+    and dgrid, float64. padding_mode is "zeros", "border" or "reflection"; all else as in
+    `stn_np.grid_sample`. For comparisons of dgrid no point may lie at a pixel's centre:
+    coordinates are not rounded to it here, as they are there.
     """
     C, H, W = U.shape[1:]
     V, dU, dgrid = np.zeros(dV.shape), np.zeros(U.shape), np.zeros(grid.shape)

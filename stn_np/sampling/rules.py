@@ -30,13 +30,7 @@ Mode: TypeAlias = str | Kernel | tuple[Kernel, ...]
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings of `stn_np.grid_sample`, whose documentation says what each means.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For settings that are unknown or exclude each other.
-    """
+    """The settings of `stn_np.grid_sample`, checked; its documentation says what each means."""
 
     mode: Mode = "bilinear"
     padding_mode: str = "zeros"

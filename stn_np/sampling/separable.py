@@ -77,7 +77,7 @@ def read(flat: Array, axes: list[Taps], index: Array) -> list[Array]:
     """Eq. (3), the sum over the taps of all axes; with slopes, eq. (7) for each axis as well.
 
     Returns [V], or [V, (dV/dz,) dV/dy, dV/dx] where the axes have slopes: for each tap of the first
-    axis the same over the remaining ones, weighed by k, and by k' for the slope along this axis.
+    axis the same over the others, weighed by k, and by k' for the slope along this axis.
     """
     if not axes:
         return [gather(flat, index)]

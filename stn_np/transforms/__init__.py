@@ -27,14 +27,8 @@ from stn_np.transforms.translation import Translation
 class Transform(Protocol):
     """What every family of transformations offers.
 
-    Attributes
-    ----------
-    name : str
-        The name on the command line.
-    n_params : int
-        How many numbers theta has.
-    identity : NDArray
-        (n_params,) The theta that leaves the image as it is.
+    `name` is its name on the command line, `n_params` how many numbers theta has, and `identity`
+    (n_params,) the theta that leaves the image as it is.
     """
 
     name: str
@@ -46,8 +40,7 @@ class Transform(Protocol):
     ) -> tuple[Array, Backward]:
         """Theta (N, n_params) to grid (N, H', W', 2); backward(dgrid) returns dtheta.
 
-        out_shape is (H', W'), in pixels; for `Affine3d`, whose grid is (N, D', H', W', 3), it is
-        (D', H', W').
+        out_shape is (H', W') in pixels. `Affine3d` takes (D', H', W'), for (N, D', H', W', 3).
         """
         ...
 
@@ -73,19 +66,10 @@ FOR_ONE_SIZE = ("flow", "linear-basis")
 
 
 def by_name(name: str, out_shape: tuple[int, int] | None = None) -> Transform:
-    """The family called `name` on the command line.
+    """The family called `name` on the command line, one of `FAMILIES`.
 
-    Parameters
-    ----------
-    name
-        One of `FAMILIES`.
-    out_shape
-        (H', W') of the output, in pixels. Needed for the families that are tied to one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such family (the message suggests the nearest), or out_shape is missing.
+    out_shape is (H', W') of the output, in pixels, for the families that are tied to one.
+    ValueError if it is missing, or if there is no such family (the message suggests the nearest).
     """
     if name == Affine3d.name:
         raise ValueError(f"transform: expected a family for images, got {name!r}: use Affine3d()")

@@ -20,6 +20,12 @@ def affine_grid(
 ) -> tuple[Array, Backward]:
     r"""Source coordinates of every output pixel under an affine map, eq. (1); eq. (10) for volumes.
 
+    .. math::
+
+        \begin{pmatrix} x_i^s \\ y_i^s \end{pmatrix} = \begin{pmatrix}
+        \theta_{11} & \theta_{12} & \theta_{13} \\ \theta_{21} & \theta_{22} & \theta_{23}
+        \end{pmatrix} \begin{pmatrix} x_i^t \\ y_i^t \\ 1 \end{pmatrix} \tag{1}
+
     Parameters
     ----------
     theta : Array
@@ -32,40 +38,24 @@ def affine_grid(
     Returns
     -------
     grid : Array
-        (N, H', W', 2), last axis (x, y), or (N, D', H', W', 3), last axis (x, y, z). The dtype is
-        theta's, float32 at least. In *memory* all x of an image come before all y, which is the
-        order in which they are made and read.
+        (N, H', W', 2), last axis (x, y), or (N, D', H', W', 3), last axis (x, y, z). Theta's
+        dtype, float32 at least.
     backward : callable
-        backward(dgrid) with dgrid shaped as the grid returns dtheta, shaped as theta.
+        backward(dgrid) returns dtheta, shaped as theta.
 
     Raises
     ------
-    TypeError
-        If theta is no floating-point array, or out_shape no pair (no triple, for volumes).
-    ValueError
-        If a shape does not fit.
+    TypeError, ValueError
+        If theta or out_shape is of another type or shape.
 
     Notes
     -----
-    .. math::
-
-        \begin{pmatrix} x_i^s \\ y_i^s \end{pmatrix} = \begin{pmatrix}
-        \theta_{11} & \theta_{12} & \theta_{13} \\ \theta_{21} & \theta_{22} & \theta_{23}
-        \end{pmatrix} \begin{pmatrix} x_i^t \\ y_i^t \\ 1 \end{pmatrix} \tag{1}
-
-    backward multiplies by the target points transposed, :math:`d\theta = \sum_i ds_i (x_i^t, y_i^t,
-    1)`. Volumes have one row and one column more, eq. (10).
-
-    **Convention.** The map goes *backward*, from target to source: theta says where in the input
-    each output pixel is read. A scale below 1 therefore zooms in. Coordinates run over [-1, 1],
-    x to the right and y downwards; a positive angle in [[cos, -sin], [sin, cos]] turns what one
-    sees counter-clockwise. On an image that is not square that matrix also shears, because both
-    axes run over [-1, 1]: turn by [[cos, -sin H/W], [sin W/H, cos]] (with aligned corners H - 1 and
-    W - 1) to turn in pixels, as `stn_np.transforms.Similarity` does. ``align_corners=True``, the
-    default of the whole library: -1 and +1 are the centres of the outermost pixels; ``False``:
-    their outer edges.
-
-    Source: Jaderberg et al. 2015, eqs (1) and (10).
+    **Convention.** The map goes *backward*: theta says where in the input each output pixel is
+    read. A scale below 1 therefore zooms in. x runs to the right, y downwards, both over [-1, 1];
+    a positive angle in [[cos, -sin], [sin, cos]] turns what one sees counter-clockwise. On an
+    image that is not square that matrix also shears; `stn_np.transforms.Similarity` turns in
+    pixels. ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of
+    the outermost pixels; ``False``: their outer edges.
     """
     xp = array_module(theta=theta)
     n = 3 if theta.shape[1:] in ((3, 4), (12,)) else 2
@@ -89,17 +79,7 @@ def affine_grid(
 
 
 class MatrixFamily(Described, ABC):
-    """Families whose map is a 2x3 matrix: they make the matrix, eq. (1) does the rest.
-
-    Attributes
-    ----------
-    name : str
-        The name on the command line.
-    n_params : int
-        How many numbers theta has.
-    identity : NDArray
-        (n_params,) The theta that leaves the image as it is.
-    """
+    """Families whose map is a 2x3 matrix: they make the matrix, eq. (1) does the rest."""
 
     name: str
     n_params: int
@@ -109,29 +89,11 @@ class MatrixFamily(Described, ABC):
     def matrix(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
-        """The matrix of eq. (1) that theta stands for.
+        """The matrix A (N, 2, 3) of eq. (1) that theta (N, n_params) stands for; float32 at least.
 
-        Parameters
-        ----------
-        theta : Array
-            (N, n_params).
-        out_shape : tuple of int
-            (H', W') of the output, in pixels: a rotation depends on the image's proportions.
-        align_corners : bool
-            As in `stn_np.affine_grid`; so do the proportions.
-
-        Returns
-        -------
-        A : Array
-            (N, 2, 3), as `stn_np.affine_grid` takes it; float32 at least.
-        backward : callable
-            backward(dA) returns dtheta (N, n_params), in theta's dtype.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If theta is no floating-point array, or of another shape, or out_shape is no pair of
-            positive whole numbers.
+        backward(dA) returns dtheta, in theta's dtype. A rotation depends on the image's
+        proportions, and so on out_shape (H', W'), in pixels, and on align_corners. TypeError or
+        ValueError if theta or out_shape is of another type or shape.
         """
 
     def __call__(
@@ -148,11 +110,7 @@ class MatrixFamily(Described, ABC):
 
 
 class Affine(MatrixGroup, MatrixFamily):
-    """The affine family: theta = (t11, t12, t13, t21, t22, t23), eq. (1).
-
-    Called as ``grid, backward = Affine()(theta, (H, W))`` with theta (N, 6); see
-    `stn_np.affine_grid`.
-    """
+    """The affine family: theta = (t11, t12, t13, t21, t22, t23), eq. (1); see `affine_grid`."""
 
     name = "affine"
     n_params = 6
@@ -178,11 +136,6 @@ class Affine(MatrixGroup, MatrixFamily):
 class Affine3d(MatrixGroup):
     r"""The affine family of volumes: theta is the matrix (3, 4) of eq. (10), row by row.
 
-    Called as ``grid, backward = Affine3d()(theta, (D, H, W))`` with theta (N, 12) and the grid
-    (N, D, H, W, 3), last axis (x, y, z); see `stn_np.affine_grid`.
-
-    Notes
-    -----
     .. math:: (x^s, y^s, z^s)^T = \Theta\, (x^t, y^t, z^t, 1)^T \tag{10}
     """
 

@@ -16,22 +16,7 @@ class AffineNatural(AffineNaturalGroup, MatrixFamily):
     r"""The affine family as theta = (angle, log s_x, log s_y, shear, t_x, t_y).
 
     It has all affine maps that do not mirror, each once but for full turns, and its identity is all
-    zeros. Called as ``grid, backward = AffineNatural()(theta, (H, W))`` with theta (N, 6); see
-    `stn_np.affine_grid`.
-
-    Parameters
-    ----------
-    in_shape : tuple of int, optional
-        (H, W) of the images that are read, in pixels; see `Similarity`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If in_shape is no pair of positive whole numbers.
-
-    Notes
-    -----
-    In pixels, with angle a and shear m, the linear part of the map is
+    zeros. In pixels, with angle a and shear m, the linear part of the map is
 
     .. math::
 
@@ -39,10 +24,9 @@ class AffineNatural(AffineNaturalGroup, MatrixFamily):
         \begin{pmatrix} 1 & m \\ 0 & 1 \end{pmatrix}
         \begin{pmatrix} s_x & 0 \\ 0 & s_y \end{pmatrix}
 
-    **Convention.** Target points are first scaled, then sheared, turned and shifted. Scales, shear
-    and angle are those that one sees in pixels; in coordinates that run over [-1, 1] the product's
-    upper right entry is multiplied by h/w and the lower left one by w/h. h and w are
-    H - 1 and W - 1 with aligned corners, else H and W. The shifts are in normalised units.
+    **Convention.** Target points are first scaled, then sheared, turned and shifted. Angle, shear
+    and scales are those that one sees in pixels, the shifts are in normalised units; see
+    `Similarity`, also for in_shape.
     """
 
     name = "affine-natural"

@@ -11,17 +11,13 @@ from stn_np.transforms.groups.factors import AttentionGroup
 
 
 class Attention(AttentionGroup, MatrixFamily):
-    r"""The attention family: theta = (s, t_x, t_y) stands for [[s, 0, t_x], [0, s, t_y]], eq. (2).
+    r"""The attention family: theta = (s, t_x, t_y) crops a box, eq. (2).
 
-    It crops a box round (t_x, t_y) whose sides are s times the image's. Called as
-    ``grid, backward = Attention()(theta, (H, W))`` with theta (N, 3); see
-    `stn_np.affine_grid`.
-
-    Notes
-    -----
     .. math::
 
         A_\theta = \begin{pmatrix} s & 0 & t_x \\ 0 & s & t_y \end{pmatrix} \tag{2}
+
+    The box lies round (t_x, t_y), and its sides are s times the image's.
     """
 
     name = "attention"

@@ -17,23 +17,16 @@ from stn_np.transforms.target_grid import Described, homogeneous_grid, remember
 class ControlPointTransform(Described):
     r"""A family whose theta says where each of K control points c_k is read from.
 
-    The displacement of the control points spreads over the image with fixed weights,
+    .. math:: s(t) = t + \sum_k \Phi_k(t) (\theta_k - c_k)
 
-    .. math:: s(t) = t + \sum_k \Phi_k(t) (\theta_k - c_k),
-
-    so that theta = c is the identity exactly, bit for bit. A family gives the weights Phi.
+    The weights Phi spread the points' displacements over the image: a family gives them. Theta = c
+    is the identity exactly, bit for bit.
 
     Parameters
     ----------
     control_points : NDArray
-        (K, 2) float64, target positions (x, y) in normalised coordinates.
-
-    Attributes
-    ----------
-    control_points : NDArray
-        (K, 2) Read-only.
-    identity : NDArray
-        (2 K,) The control points, as (x, y) point after point.
+        (K, 2) target positions (x, y) in normalised coordinates; theta and the identity are
+        (2 K,), point after point.
     """
 
     name: str
@@ -52,8 +45,7 @@ class ControlPointTransform(Described):
     def basis(self, out_shape: tuple[int, int], *, align_corners: bool = True) -> NDArray[Any]:
         """Phi (K, H', W') of all output pixels, float64: the B of the paper's T_theta = M_theta B.
 
-        ``LinearBasis(family.basis(out_shape))`` makes the same grids, with theta as
-        M (2, K): first all x, then all y.
+        ``LinearBasis(family.basis(out_shape))`` makes the same grids, with theta as M (2, K).
         """
         H, W = check_size_pair("out_shape", out_shape)
         G = homogeneous_grid(np, (H, W), align_corners=align_corners, dtype=np.float64)

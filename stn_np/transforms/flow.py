@@ -10,27 +10,16 @@ from stn_np.transforms.target_grid import Described, grid_beside
 
 
 class Flow(Described):
-    r"""Dense displacements, for one output size: s_i = t_i + d_i, 2 H' W' numbers.
-
-    Called as ``grid, backward = Flow((H', W'))(theta, (H', W'))`` with theta (N, 2 H' W').
-
-    Parameters
-    ----------
-    out_shape : tuple of int
-        (H', W') of the output, in pixels.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If out_shape is no pair of positive whole numbers; when called, if it is another size.
-
-    Notes
-    -----
-    .. math:: x_i^s = x_i^t + d_i^x, \quad y_i^s = y_i^t + d_i^y
+    """A displacement d_i for each pixel of one output size: s_i = t_i + d_i, 2 H' W' numbers.
 
     **Convention.** theta holds all dx, row by row, then all dy, in normalised units: with aligned
     corners 2/(W - 1) is one pixel of an input of width W, otherwise 2/W is. d_i leads from the
     output pixel to where it is read, so the picture moves the other way.
+
+    Parameters
+    ----------
+    out_shape : tuple of int
+        (H', W') of the output, in pixels. ValueError if it is called with another.
     """
 
     name = "flow"

@@ -28,17 +28,8 @@ class LogScale(LogScaleGroup, MatrixFamily):
     """A family with log s in the place of its scale s; its identity is all zeros.
 
     ``LogScale(Attention())`` has theta = (log s, t_x, t_y), ``LogScale(Similarity())`` has
-    (angle, log s, t_x, t_y). Equal steps of log s zoom by equal factors, in or out.
-
-    Parameters
-    ----------
-    family : Attention or Similarity
-        The family with the plain scale.
-
-    Raises
-    ------
-    TypeError
-        If family is another one, or a class.
+    (angle, log s, t_x, t_y). Equal steps of log s zoom by equal factors, in or out. TypeError if
+    the family is another one, or a class.
     """
 
     def __init__(self, family: Attention | Similarity) -> None:

@@ -14,31 +14,17 @@ from stn_np.transforms.control_points import ControlPointTransform, regular_grid
 class PiecewiseAffine(ControlPointTransform):
     r"""Piecewise affine maps: theta is where each control point is read from, 2 k^2 numbers.
 
-    Called as ``grid, backward = PiecewiseAffine()(theta, (H, W))`` with theta (N, 2 k^2). A control
-    point moves the triangles round it and nothing else, in contrast to `ThinPlateSpline`.
-
-    Parameters
-    ----------
-    k : int
-        The control points are a regular grid of k x k over [-1, 1]; at least 2.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If k is no whole number, or below 2.
-
-    Notes
-    -----
-    Each cell of the control grid is cut in two from its top left to its bottom right corner. In a
-    triangle s(t) is the mean of the three corners' thetas, weighted by the barycentric coordinates
-    of t: affine in t, and continuous, because on an edge only its two ends count. The slope of
-    s(t) jumps there. With barycentric coordinates b_1, b_2, b_3 of t in its triangle,
+    With the barycentric coordinates b_1, b_2, b_3 of t in its triangle,
 
     .. math:: s(t) = b_1 \theta_1 + b_2 \theta_2 + b_3 \theta_3, \quad b_1 + b_2 + b_3 = 1.
 
+    Each cell of a regular grid of k x k control points over [-1, 1] is cut in two from its top left
+    to its bottom right corner. s(t) is continuous, and its slope jumps at the edges. A point moves
+    the triangles round it and nothing else, in contrast to `ThinPlateSpline`. TypeError or
+    ValueError if k is no whole number of at least 2.
+
     **Convention.** The triangles lie in the *target*; theta is the *source* position of their
-    corners, as (x, y) in normalised coordinates, point after point, row after row. -1 and +1 are
-    what the corner rule of the call says.
+    corners, as (x, y) in normalised coordinates, point after point, row after row.
 
     Source: named in section 3.2 of Jaderberg et al. 2015, without a formula; the triangles are
     ours.

@@ -23,13 +23,8 @@ LARGEST = 1e30
 
 
 class Projective(MatrixGroup):
-    r"""The projective family: theta is H = [h_1; h_2; h_3], row by row, without its last entry, 1.
+    r"""The projective family: theta is H, row by row, without its last entry, 1; 8 numbers.
 
-    A target point p = (x_t, y_t, 1) is read at (h_1 p / h_3 p, h_2 p / h_3 p). Called as
-    ``grid, backward = Projective()(theta, (H, W))`` with theta (N, 8).
-
-    Notes
-    -----
     .. math::
 
         x^s = \frac{h_1 p}{h_3 p}, \quad y^s = \frac{h_2 p}{h_3 p}, \quad
@@ -37,14 +32,10 @@ class Projective(MatrixGroup):
         \theta_1 & \theta_2 & \theta_3 \\ \theta_4 & \theta_5 & \theta_6 \\ \theta_7 & \theta_8 & 1
         \end{pmatrix}
 
-    **Convention.** Rows of H are in the order (x, y, 1), and so are its columns. Else as in
-    `stn_np.affine_grid`, which is the case theta[6] = theta[7] = 0.
-
-    The horizon is the line h_3 p = 0. Towards it the source coordinates grow beyond all bounds, and
-    behind it they come back upside down from the other side. So points with h_3 p <= 1/1024 get the
-    coordinates (-1e6, -1e6), which samplers read as padding, and pass no gradient. So do points
-    whose coordinates are NaN or too large for float32. The gradient is finite everywhere, and grows
-    as 1/(h_3 p)^2.
+    **Convention.** Towards the horizon, the line h_3 p = 0, coordinates grow beyond all bounds;
+    behind it they come back upside down. So points with h_3 p <= 1/1024 get the coordinates
+    (-1e6, -1e6), which samplers read as padding, and pass no gradient. So do points whose
+    coordinates are NaN or too large for float32. Else as in `stn_np.affine_grid`.
     """
 
     name = "projective"

@@ -14,22 +14,6 @@ from stn_np.transforms.target_grid import proportion
 class Similarity(SimilarityGroup, MatrixFamily):
     r"""The similarity family: theta = (angle, s, t_x, t_y), a rotation and a scale in pixels.
 
-    Called as ``grid, backward = Similarity()(theta, (H, W))`` with theta (N, 4); see
-    `stn_np.affine_grid`.
-
-    Parameters
-    ----------
-    in_shape : tuple of int, optional
-        (H, W) of the images that are read, in pixels. By default the output's, which is right
-        wherever the output has the input's size or, without aligned corners, its proportions.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If in_shape is no pair of positive whole numbers.
-
-    Notes
-    -----
     With angle a, and h/w the image's proportions,
 
     .. math::
@@ -38,9 +22,15 @@ class Similarity(SimilarityGroup, MatrixFamily):
         s \cos a & -s \sin a \cdot h/w & t_x \\ s \sin a \cdot w/h & s \cos a & t_y
         \end{pmatrix}
 
+    Parameters
+    ----------
+    in_shape : tuple of int, optional
+        (H, W) of the images that are read, in pixels; by default the output's.
+
+    Notes
+    -----
     **Convention.** The angle is in radians; a positive one turns what one sees counter-clockwise. A
-    scale below 1 zooms in. The shifts are in normalised units: half an image is 1. As the
-    coordinates of both axes run over [-1, 1], a turn in pixels is the matrix above: h and w are
+    scale below 1 zooms in. The shifts are in normalised units: half an image is 1. h and w are
     H - 1 and W - 1 with aligned corners, else H and W.
     """
 

@@ -16,27 +16,11 @@ _ON_GPU: dict[Hashable, Array] = {}
 
 
 def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Array:
-    """Centres of the pixels of one axis, normalised to [-1, 1].
+    """Centres (size,) of the pixels of one axis, normalised to [-1, 1].
 
-    Parameters
-    ----------
-    xp
-        ``numpy`` or ``cupy``.
-    size
-        Number of pixels along the axis.
-    align_corners
-        See Convention.
-    dtype
-        float32 or float64. Each coordinate is rounded once, which the sampler relies on to return
-        to the pixel exactly (`stn_np.sampling.coordinates.to_pixels`).
+    Each is rounded once to dtype, which the sampler relies on to return to the pixel exactly
+    (`stn_np.sampling.coordinates.to_pixels`).
 
-    Returns
-    -------
-    Array
-        Shape (size,).
-
-    Notes
-    -----
     **Convention.** ``align_corners=True`` (usual in the paper's time): -1 and +1 are the *centres*
     of the outermost pixels; an axis of one pixel has its centre at 0. ``False``: -1 and +1 are the
     outer *edges* of the outermost pixels.
@@ -51,23 +35,9 @@ def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Arr
 def homogeneous_grid(
     xp: Any, out_shape: tuple[int, ...], *, align_corners: bool, dtype: Any
 ) -> Array:
-    """All target points (x_t, y_t, 1)^T side by side, row after row: the matrix B of T(G) = M B.
+    """All target points (x_t, y_t, 1)^T side by side, row after row: G of T(G) = M G, (3, H'W').
 
-    Parameters
-    ----------
-    xp
-        ``numpy`` or ``cupy``.
-    out_shape
-        (H', W') in pixels; (D', H', W') for volumes, whose points are (x_t, y_t, z_t, 1).
-    align_corners
-        As in `pixel_centres`.
-    dtype
-        float32 or float64.
-
-    Returns
-    -------
-    Array
-        Shape (3, H'W'): one row each for x_t, y_t and 1. For volumes (4, D'H'W').
+    For volumes, out_shape (D', H', W'), the points are (x_t, y_t, z_t, 1): (4, D'H'W').
     """
     n = len(out_shape)
     G = xp.ones((n + 1, *out_shape), dtype)
@@ -78,15 +48,7 @@ def homogeneous_grid(
 
 
 def grid_beside(x: Array, out_shape: tuple[int, ...], *, align_corners: bool, dtype: Any) -> Array:
-    """`homogeneous_grid` where x lives. On a GPU it is made once, by NumPy, and not to be changed.
-
-    Parameters
-    ----------
-    x
-        Any array.
-    out_shape, align_corners, dtype
-        As in `homogeneous_grid`.
-    """
+    """`homogeneous_grid` where x lives; on a GPU it is made once, and not to be changed."""
 
     def make() -> Array:
         return homogeneous_grid(np, out_shape, align_corners=align_corners, dtype=dtype)
@@ -104,18 +66,7 @@ def proportion(
 ) -> float:
     """How many pixels high an image is for one pixel of width, between its points -1 and +1.
 
-    Parameters
-    ----------
-    in_shape, out_shape
-        (height, width) of the input if it is known, else the output stands for it.
-    align_corners
-        True: the points -1 and +1 are the centres of the outermost pixels, False: their outer
-        edges. An axis of one pixel counts as one wide either way.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If neither shape is given, or out_shape is no pair of positive whole numbers.
+    Where in_shape (H, W) is not known, out_shape stands for it. ValueError if neither is given.
     """
     if out_shape is not None:
         check_size_pair("out_shape", out_shape)
@@ -132,8 +83,7 @@ def proportion(
 def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:
     """Return cache[key]; make it first if it is not there.
 
-    The sizes and dtypes that one program uses are few. Where they are not, the cache starts afresh
-    rather than grow without bound.
+    One program uses few sizes and dtypes. Where they are many, the cache starts afresh.
     """
     value = cache.get(key)
     if value is None:

@@ -18,47 +18,38 @@ MAX_CONDITION = 1e10
 class ThinPlateSpline(ControlPointTransform):
     r"""Thin plate splines: theta is where each control point is read from, 2 K numbers.
 
-    Called as ``grid, backward = ThinPlateSpline()(theta, (H, W))`` with theta (N, 2 K). Each
-    coordinate of the source point is the height of a thin metal plate held at the control points.
-
-    Parameters
-    ----------
-    control_points : int or Array
-        A whole number k: the regular grid of k x k points over [-1, 1]. The paper has 4, so 16
-        points and 32 numbers. Or an array (K, 2) of target positions (x, y).
-    regularisation : float
-        lambda >= 0. At 0 the warp takes each control point exactly to its theta. Above, the points
-        are springs, s(c_k) = theta_k - lambda w_k: the warp bends less, and tends to the affine
-        map of least squares. Affine maps, the identity among them, stay exact.
-
-    Raises
-    ------
-    TypeError
-        If an argument is of another type.
-    ValueError
-        If control_points has another shape or numbers that are not finite, if regularisation is
-        negative, or if the points do not determine the spline: fewer than 3, all on one line, two
-        in one place, or in another unit, such as pixels, so that rounding outweighs them. The
-        message gives the condition number of the system.
-
-    Notes
-    -----
-    For each coordinate, with :math:`\varphi(r) = r^2 \log r^2` and :math:`\varphi(0) = 0`,
+    Each coordinate of the source point is the height of a thin metal plate held at the points. With
+    :math:`\varphi(r) = r^2 \log r^2` and :math:`\varphi(0) = 0`,
 
     .. math:: s(t) = a_0 + a_1 x + a_2 y + \sum_k w_k\, \varphi(\lVert t - c_k \rVert)
 
     .. math:: s(c_k) + \lambda w_k = \theta_k, \quad \sum_k w_k = 0, \quad \sum_k w_k c_k = 0
 
-    These K + 3 equations depend on theta in their right side only. They are solved once, in the
-    constructor, for a unit displacement of each control point; the result at the pixels are the
-    weights Phi in s = t + Phi(t) (theta - c), which are kept for the last few output sizes.
+    These K + 3 equations are solved once, for a unit displacement of each control point. The result
+    at the pixels are the weights Phi in s = t + Phi(t) (theta - c).
 
+    Parameters
+    ----------
+    control_points : int or Array
+        k, for the regular grid of k x k points over [-1, 1] (the paper has 4); or target positions
+        (K, 2), each (x, y).
+    regularisation : float
+        lambda >= 0. At 0 the warp takes each point exactly to its theta. Above, it bends less, and
+        tends to the affine map of least squares. Affine maps stay exact.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type or shape, not finite or negative; or if the points do not
+        determine the spline: fewer than 3, all on one line, two in one place, or in pixels.
+
+    Notes
+    -----
     **Convention.** The control points lie in the *target*; theta is the *source* position, as
     (x, y) in normalised coordinates, point after point, those of a regular grid row after row.
-    -1 and +1 are what the corner rule of the call says.
 
     Source: F. L. Bookstein, Principal warps, IEEE PAMI 11(6), 1989. SciPy's `RBFInterpolator` has
-    r^2 log r for phi, half of ours, so that its smoothing is half of our lambda.
+    half of our phi, so that its smoothing is half of our lambda.
     """
 
     name = "tps"

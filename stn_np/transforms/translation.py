@@ -11,14 +11,8 @@ from stn_np.transforms.groups.factors import TranslationGroup
 
 
 class Translation(TranslationGroup, MatrixFamily):
-    r"""The family of shifts: theta = (t_x, t_y) stands for [[1, 0, t_x], [0, 1, t_y]].
+    r"""The family of shifts: theta = (t_x, t_y), in normalised units (half an image is 1).
 
-    Shifts are in normalised units: half an image is 1. Called as
-    ``grid, backward = Translation()(theta, (H, W))`` with theta (N, 2); see
-    `stn_np.affine_grid`.
-
-    Notes
-    -----
     .. math:: x^s = x^t + t_x, \quad y^s = y^t + t_y
     """
 
