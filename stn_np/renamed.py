@@ -21,6 +21,8 @@ MODULES = {
     "stn_np.launcher": "stn_np.gpu.launcher",
     "stn_np.layers.module": "stn_np.module",
     "stn_np.matrix_product": "stn_np.gpu.matmul",
+    "stn_np.transforms.affine_natural": "stn_np.transforms.groups.affine_natural",
+    "stn_np.transforms.log_scale": "stn_np.transforms.groups.log_scale",
 }
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from stn_np.backend import Array, Backward
 from stn_np.checks import check_choice
 from stn_np.transforms.affine import Affine, Affine3d, MatrixFamily, affine_grid
-from stn_np.transforms.affine_natural import AffineNatural
 from stn_np.transforms.attention import Attention
 from stn_np.transforms.flow import Flow
-from stn_np.transforms.groups import Group
+from stn_np.transforms.groups.affine_natural import AffineNatural
+from stn_np.transforms.groups.group import Group
+from stn_np.transforms.groups.log_scale import LogScale
 from stn_np.transforms.linear_basis import LinearBasis, linear_basis_grid
-from stn_np.transforms.log_scale import LogScale
 from stn_np.transforms.piecewise_affine import PiecewiseAffine
 from stn_np.transforms.polynomial import polynomial
 from stn_np.transforms.projective import Projective

@@ -1,63 +1,18 @@
-"""Composing and inverting maps: what the families share that are groups."""
+"""Composing and inverting maps that are given by matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_same_dtype, pullback
-from stn_np.transforms.target_grid import Described
-
-#: The pullback of a composition: takes dtheta, returns (douter, dinner).
-PairBackward: TypeAlias = Callable[[Array], tuple[Array, Array]]
-
-
-class MapFamily(Described):
-    """What groups know of the families that they are mixed into: theta's length, and its matrix."""
-
-    n_params: int
-
-    def matrix(
-        self, theta: Array, out_shape: Any, *, align_corners: bool = True
-    ) -> tuple[Array, Backward]:
-        """Theta (N, n_params) to A (N, 2, 3); backward(dA) returns dtheta."""
-        raise NotImplementedError(f"{type(self).__name__} has no matrix")
-
-
-def check_pair(outer: Array, inner: Array, n_params: int) -> Any:
-    """Two arrays (N, n_params) of one dtype are expected; returns their library."""
-    xp = array_module(outer=outer, inner=inner)
-    check_array("outer", outer, ("N", n_params))
-    check_array("inner", inner, outer.shape)
-    check_same_dtype(outer=outer, inner=inner)
-    return xp
-
-
-def refuse(bad: Array, expected: str, what: str, values: Array) -> None:
-    """Raise a ValueError that names the first image of the batch for which `bad` (N,) holds.
-
-    This has to look, and so on a GPU waits for all that was asked of it before.
-    """
-    if bool(bad.any()):
-        n = int(bad.argmax())
-        raise ValueError(
-            f"{expected}, got {what} {float(values[n]):.3g} for image {n} of the batch"
-        )
-
-
-def check_scales(s: Array) -> None:
-    """Scales (N,) that can be inverted are expected: neither 0 nor infinite nor NaN."""
-    invertible = (abs(s) >= np.finfo(s.dtype).tiny) & (abs(s) < np.inf)
-    refuse(~invertible, "theta: expected maps that can be inverted", "scale", s)
+from stn_np.transforms.groups.group import Group, PairBackward, Size, refuse
 
 
 def product(A: Array, B: Array) -> tuple[Array, PairBackward]:
     """Matrix products AB of (N, k, k) each; backward(dC) returns (dA, dB)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # as in the grid: the sampler knows infinity
-        C = A @ B
+    C = A @ B
 
     def backward(dC: Array) -> tuple[Array, Array]:
         return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
@@ -104,8 +59,7 @@ def unit_last_entry(H: Array) -> tuple[Array, Backward]:
     least = np.finfo(H.dtype).eps * abs(H[:, -1]).max(axis=1)
     expected = "theta: expected the middle of the target in front of the horizon"
     refuse(~(last > least), expected, "last entry", last)
-    with np.errstate(over="ignore", invalid="ignore"):
-        T = H / last[:, None, None]
+    T = H / last[:, None, None]
 
     def backward(dT: Array) -> Array:
         dH = dT / last[:, None, None]
@@ -115,53 +69,32 @@ def unit_last_entry(H: Array) -> tuple[Array, Backward]:
     return T, backward
 
 
-class MatrixGroup(Described):
+class MatrixGroup(Group):
     """Families whose theta is the head of a square matrix, row by row; the rest is the identity's.
 
-    The matrix acts on homogeneous coordinates, and is meant up to a factor.
-
-    Attributes
-    ----------
-    n_params, n_rows : int
-        How many numbers theta has, and how many rows the matrix.
+    The matrix has n_rows rows. It acts on homogeneous coordinates, and is meant up to a factor.
     """
 
-    n_params: int
     n_rows: int
 
-    def compose(
-        self,
-        outer: Array,
-        inner: Array,
-        *,
-        out_shape: tuple[int, int] | None = None,
-        align_corners: bool = True,
+    def _compose(
+        self, outer: Array, inner: Array, out_shape: Size, align_corners: bool
     ) -> tuple[Array, PairBackward]:
-        """The theta of T_outer(T_inner(t)); see `stn_np.transforms.Group`."""
-        check_pair(outer, inner, self.n_params)
         C, product_backward = product(self._square(outer), self._square(inner))
         theta, head_backward = self._head(C, outer.dtype)
 
-        @pullback(dtheta=theta)
         def backward(dtheta: Array) -> tuple[Array, Array]:
             douter, dinner = product_backward(head_backward(dtheta))
             return self._flat_head(douter, outer.dtype), self._flat_head(dinner, inner.dtype)
 
         return theta, backward
 
-    def inverse(
-        self,
-        theta: Array,
-        *,
-        out_shape: tuple[int, int] | None = None,
-        align_corners: bool = True,
+    def _inverse(
+        self, theta: Array, out_shape: Size, align_corners: bool
     ) -> tuple[Array, Backward]:
-        """The theta of the inverse map; see `stn_np.transforms.Group`."""
-        check_array("theta", theta, ("N", self.n_params))
         X, inverse_backward = inverse_matrix(self._square(theta), affine=self._affine)
         inverse, head_backward = self._head(X, theta.dtype)
 
-        @pullback(dinverse=inverse)
         def backward(dinverse: Array) -> Array:
             return self._flat_head(inverse_backward(head_backward(dinverse)), theta.dtype)
 
@@ -181,7 +114,6 @@ class MatrixGroup(Described):
         H[:, -1] = 1
         return H.reshape(-1, k, k)  # type: ignore[no-any-return]
 
-    @np.errstate(over="ignore", invalid="ignore")
     def _flat_head(self, H: Array, dtype: Any) -> Array:
         """The first n_params entries of each matrix."""
         return H.reshape(H.shape[0], self.n_rows**2)[:, : self.n_params].astype(dtype)

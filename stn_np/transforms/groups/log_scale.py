@@ -10,7 +10,7 @@ from stn_np.backend import Array, Backward, array_module
 from stn_np.checks import check_array
 from stn_np.transforms.affine import MatrixFamily
 from stn_np.transforms.attention import Attention
-from stn_np.transforms.groups.natural import LogScaleGroup
+from stn_np.transforms.groups.group import Group, PairBackward, Size
 from stn_np.transforms.similarity import Similarity
 
 
@@ -24,7 +24,7 @@ def scale_of_log(xp: Any, log_s: Array) -> tuple[Array, Array]:
     return s, s * (abs(log_s) <= 40)
 
 
-class LogScale(LogScaleGroup, MatrixFamily):
+class LogScale(Group, MatrixFamily):
     """A family with log s in the place of its scale s; its identity is all zeros.
 
     ``LogScale(Attention())`` has theta = (log s, t_x, t_y), ``LogScale(Similarity())`` has
@@ -55,6 +55,49 @@ class LogScale(LogScaleGroup, MatrixFamily):
             return plain_backward(matrix_backward(dA))
 
         return A, backward
+
+    def _compose(
+        self, outer: Array, inner: Array, out_shape: Size, align_corners: bool
+    ) -> tuple[Array, PairBackward]:
+        c = self.family.scale_column
+        plain_outer, outer_backward = self._plain("outer", outer)
+        plain_inner, inner_backward = self._plain("inner", inner)
+        C, compose_backward = self.family.compose(
+            plain_outer, plain_inner, out_shape=out_shape, align_corners=align_corners
+        )
+        theta = C.astype(outer.dtype)
+        theta[:, c] = outer[:, c] + inner[:, c]  # log(s_o s_i)
+
+        def backward(dtheta: Array) -> tuple[Array, Array]:
+            dC = dtheta.astype(C.dtype)
+            dC[:, c] = 0  # that sum is on its own
+            dplain_outer, dplain_inner = compose_backward(dC)
+            douter, dinner = outer_backward(dplain_outer), inner_backward(dplain_inner)
+            douter[:, c] += dtheta[:, c]
+            dinner[:, c] += dtheta[:, c]
+            return douter, dinner
+
+        return theta, backward
+
+    def _inverse(
+        self, theta: Array, out_shape: Size, align_corners: bool
+    ) -> tuple[Array, Backward]:
+        c = self.family.scale_column
+        plain, plain_backward = self._plain("theta", theta)
+        X, inverse_backward = self.family.inverse(
+            plain, out_shape=out_shape, align_corners=align_corners
+        )
+        inverse = X.astype(theta.dtype)
+        inverse[:, c] = -theta[:, c]  # log(1/s)
+
+        def backward(dinverse: Array) -> Array:
+            dX = dinverse.astype(X.dtype)
+            dX[:, c] = 0
+            dtheta: Array = plain_backward(inverse_backward(dX))
+            dtheta[:, c] -= dinverse[:, c]
+            return dtheta
+
+        return inverse, backward
 
     def _plain(self, name: str, theta: Array) -> tuple[Array, Backward]:
         """Theta with s for log s, float32 at least; backward(dplain) returns dtheta."""
