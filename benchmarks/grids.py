@@ -15,8 +15,8 @@ import numpy as np
 from side_by_side import machine, medians
 
 import stn_np
-from stn_np.backend import keep_freed_memory
 from stn_np.sampling.affine_sample import affine_sample
+from stn_np.training.memory import keep_freed_memory
 from stn_np.transforms import Affine, Projective, ThinPlateSpline, Transform
 
 N, SIZE = 256, (28, 28)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from side_by_side import machine, medians
 
 import stn_np
-from stn_np.backend import keep_freed_memory
+from stn_np.training.memory import keep_freed_memory
 
 #: Mode, shape of U, and (H', W') or (D', H', W').
 CASES = [

@@ -16,8 +16,8 @@ from side_by_side import machine, medians
 from torch import nn
 
 from stn_np import models
-from stn_np.backend import keep_freed_memory
 from stn_np.layers import cross_entropy
+from stn_np.training.memory import keep_freed_memory
 from stn_np.training.optimizers import SGD
 
 LR, MOMENTUM = 1e-3, 0.9

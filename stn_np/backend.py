@@ -6,7 +6,6 @@ same lines run wherever their inputs live.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -105,7 +104,7 @@ def place_of(x: Array) -> str:
 
 
 def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
-    """In what coordinates are computed: float32 at least, and float64 on axes of 4 million pixels.
+    """The dtype of coordinates: float32 at least; float64 on axes of 4 million pixels.
 
     From there on float32 has no digits left for half a pixel.
     """
@@ -115,8 +114,7 @@ def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
 def gather(source: Array, index: Array) -> Array:
     """source[index] for a 1-D source and indices that are in range.
 
-    NumPy's default mode, which raises for others, takes 1.8 times as long; "wrap" never reads
-    outside either.
+    NumPy's default mode, which raises for others, takes 1.8 times as long; "wrap" is as safe.
     """
     if _is_cupy(source):
         return source.take(index)
@@ -133,18 +131,3 @@ def scatter_add(target: Array, index: Array, values: Array) -> None:
         sys.modules["cupyx"].scatter_add(target, index, values)
     else:
         np.add.at(target, index, values)
-
-
-def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory for the next arrays; returns whether it took effect.
-
-    A training step allocates and frees about a hundred megabytes. The GNU C library hands them
-    back to the operating system each time, which costs up to a third of the step. The setting
-    holds for the whole process: the training loop makes it, and importing the library does not.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return bool(mallopt(trim_threshold, 2**30) and mallopt(mmap_threshold, 2**25))

@@ -17,18 +17,12 @@ T = TypeVar("T")
 
 #: What others call what has a name here.
 ALIASES = {
-    "rotation": "similarity",
-    "rotate": "similarity",
-    "scale": "similarity",
-    "rigid": "similarity",
-    "homography": "projective",
-    "perspective": "projective",
-    "spline": "tps",
-    "thin-plate": "tps",
-    "thin-plate-spline": "tps",
-    "crop": "attention",
-    "shift": "translation",
-    "stn": "st-cnn",
+    "similarity": ("rotation", "rotate", "scale", "rigid"),
+    "projective": ("homography", "perspective"),
+    "tps": ("spline", "thin-plate", "thin-plate-spline"),
+    "attention": ("crop",),
+    "translation": ("shift",),
+    "st-cnn": ("stn",),
 }
 
 
@@ -84,10 +78,7 @@ def check_floating(name: str, x: Any) -> None:
 
 
 def check_gradient(name: str, dy: object, y: Array) -> None:
-    """An upstream gradient must have exactly the shape of its output y.
-
-    No broadcasting: a gradient that broadcasts is nearly always a mistake that trains badly.
-    """
+    """An upstream gradient must have the shape of its output y: to broadcast hides mistakes."""
     array_module(**{name: dy, f"the output that {name} belongs to": y})
     check_array(name, dy, y.shape)
 
@@ -148,7 +139,7 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
         return
     by_lower_case = {name.lower(): name for name in names}
     given = str(value).lower()
-    near = [ALIASES[given]] if ALIASES.get(given) in names else []
+    near = [name for name in names if given in ALIASES.get(name, ())]
     near = near or difflib.get_close_matches(given, by_lower_case, n=1, cutoff=0.4)
     hint = f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
     raise ValueError(f"{name}: expected one of {', '.join(map(repr, names))}, got {value!r}{hint}")

@@ -56,15 +56,10 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The mode of a training step. Evaluation is ``mode=None``.
+    """The mode of a training step: the run's seed, at least 0, and the step's number.
 
-    Parameters
-    ----------
-    seed : int
-        Of the run, at least 0.
-    step : int or Array
-        The step's number. A captured CUDA graph reads it anew in each replay if it is a 0-d array
-        of integers where the images are.
+    A captured CUDA graph reads the step anew in each replay if it is a 0-d array of integers where
+    the images are. Evaluation is ``mode=None``. TypeError or ValueError for other numbers.
     """
 
     seed: int
@@ -209,7 +204,7 @@ def apply(
 
 
 class _Container(Module):
-    """Layers by name, in order. The names show up in `Module.named_parameters` and summaries."""
+    """Layers by name, in order; the names show up in `Module.named_parameters` and summaries."""
 
     def __init__(self, *unnamed: Module, **layers: Module) -> None:
         own = type(self).__name__

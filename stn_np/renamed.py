@@ -7,12 +7,11 @@ import importlib.machinery
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
-
-from stn_np import backend
 
 #: Old module to new one.
 MODULES = {
@@ -23,6 +22,13 @@ MODULES = {
     "stn_np.matrix_product": "stn_np.gpu.matmul",
     "stn_np.transforms.affine_natural": "stn_np.transforms.groups.affine_natural",
     "stn_np.transforms.log_scale": "stn_np.transforms.groups.log_scale",
+}
+
+#: Module and name that it had, to the module that has it now.
+NAMES = {
+    ("stn_np.backend", "keep_freed_memory"): "stn_np.training.memory",
+    ("stn_np.backend", "to_device"): "stn_np.gpu.devices",
+    ("stn_np.transforms.similarity", "proportion"): "stn_np.transforms.target_grid",
 }
 
 
@@ -48,17 +54,17 @@ class _Renamed(MetaPathFinder, Loader):
         )
 
 
-def _name_of_backend(name: str) -> Any:
-    """`to_device` left `stn_np.backend`, which knows no devices any more."""
-    if name != "to_device":
-        raise AttributeError(f"module 'stn_np.backend' has no attribute {name!r}")
-    new = "stn_np.gpu.devices"
-    warnings.warn(f"stn_np.backend.{name} is now {new}.{name}", DeprecationWarning, stacklevel=2)
+def _found(module: str, name: str) -> Any:
+    """What left a module, asked for under its old name."""
+    if (module, name) not in NAMES:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    new = NAMES[module, name]
+    warnings.warn(f"{module}.{name} is now {new}.{name}", DeprecationWarning, stacklevel=2)
     return getattr(importlib.import_module(new), name)
 
 
 def install() -> None:
     """Once, when the package is imported; behind all other finders."""
-    vars(backend)["__getattr__"] = _name_of_backend
-    if not any(isinstance(finder, _Renamed) for finder in sys.meta_path):
-        sys.meta_path.append(_Renamed())
+    for module, _ in NAMES:
+        vars(importlib.import_module(module))["__getattr__"] = partial(_found, module)
+    sys.meta_path.append(_Renamed())

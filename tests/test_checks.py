@@ -460,9 +460,8 @@ def test_networks_are_made_of_modules() -> None:
             layers.Sequential(a=bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("alias", ALIASES)
-def test_names_from_elsewhere(alias: str) -> None:
-    name = ALIASES[alias]
+@pytest.mark.parametrize(("name", "alias"), [(n, a) for n in ALIASES for a in ALIASES[n]])
+def test_names_from_elsewhere(name: str, alias: str) -> None:
     call = models.build if name in models.NAMES else by_name
     with pytest.raises(ValueError, match=f"got '{alias}'; did you mean '{name}'\\?$"):
         call(alias)

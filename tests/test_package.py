@@ -54,8 +54,14 @@ def test_old_modules_are_the_new_ones(old, new):
     assert importlib.import_module(new).__spec__.name == new
 
 
-def test_to_device_is_found_where_it_was():
-    with pytest.warns(DeprecationWarning, match="is now stn_np.gpu.devices.to_device"):
-        assert stn_np.backend.to_device is stn_np.gpu.devices.to_device
+@pytest.mark.parametrize("old", sorted(stn_np.renamed.NAMES))
+def test_what_left_a_module_is_found_there(old):
+    (module, name), new = old, stn_np.renamed.NAMES[old]
+    with pytest.warns(DeprecationWarning, match=f"^{module}.{name} is now {new}.{name}$"):
+        found = getattr(importlib.import_module(module), name)
+    assert found is getattr(importlib.import_module(new), name)
+
+
+def test_modules_have_nothing_else():
     with pytest.raises(AttributeError, match="stn_np.backend"):
         _ = stn_np.backend.nothing

@@ -6,7 +6,10 @@ matrix product of the kernels with all columns gives. To whoever uses them, arra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from stn_np.backend import Array
 
@@ -19,3 +22,20 @@ def channels_outermost(xp: Any, x: Array) -> Array:
 def batch_first(x: Array) -> Array:
     """(C, H, W, N) to (N, C, H, W): a view."""
     return x.transpose(3, 0, 1, 2)
+
+
+def memory_axes(x: Array) -> tuple[list[int], list[int]]:
+    """The axes of x as they lie in memory, outermost first; and the transposition back."""
+    axes = sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
+    return axes, sorted(range(x.ndim), key=axes.__getitem__)
+
+
+def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:
+    """f(x, *others) in x's memory order, for an f that works element by element.
+
+    NumPy's functions do that by themselves; CuPy's give C order, whatever they get.
+    """
+    if xp is np:
+        return f(x, *others)
+    axes, back = memory_axes(x)
+    return f(*(array.transpose(*axes) for array in (x, *others))).transpose(*back)

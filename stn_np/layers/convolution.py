@@ -2,17 +2,15 @@
 
 Eq.:  y[n, f, i, j] = b[f] + sum over c, u, v of  w[f, c, u, v] x[n, c, i s + u - p, j s + v - p]
 
-with stride s and p zeros round the image. Only the kernel's *width* is unfolded. With rows
-outermost in memory (`memory_order`), the rows i s .. i s + kh - 1 that output row i combines lie
-one behind the other, so the unfolded matrix of output row i is a view that overlaps its
-neighbour's:
+with stride s and p zeros round the image. Only the kernel's *width* is unfolded: kw copies of the
+image instead of kh kw. With rows outermost in memory (`memory_order`), the rows i s .. i s + kh - 1
+that output row i combines lie one behind the other, so its matrix is a view:
 
     columns      (H  * C kw, Wout N)     one block of C kw lines for each row of the image
     window(i)    (kh * C kw, Wout N)     = columns[i s C kw : (i s + kh) C kw], no copy
     y row i      (F, Wout N)             = w (F, kh C kw) @ window(i)
 
-That copies the image kw times instead of kh kw times. On a GPU, where one large product is better
-than one a row, `stn_np.gpu.convolution` unfolds both axes.
+On a GPU, where one large product is better, `stn_np.gpu.convolution` unfolds both axes.
 """
 
 from __future__ import annotations
@@ -55,6 +53,10 @@ def conv2d(
         dx_{n c q r} = \sum w_{f c u v}\, dy_{n f i j}
         \ \text{ over } f, \; i s + u - p = q, \; j s + v - p = r
 
+    x (N, C, H, W) gives y (N, F, H', W') with H' = floor((H + 2 padding - kh) / stride) + 1, and
+    W' likewise; backward(dy) returns (dx or None, dweight, dbias). TypeError or ValueError if types
+    or shapes do not fit, or the padded image is smaller than the kernel.
+
     Parameters
     ----------
     x, weight, bias : Array
@@ -63,18 +65,6 @@ def conv2d(
         Step s of the kernel, and zeros p on either side, in pixels; (down, across).
     needs_dx : bool
         False: the gradient of x is not computed (for images, half the backward pass).
-
-    Returns
-    -------
-    y : Array
-        (N, F, H', W'), H' = floor((H + 2 padding - kh) / stride) + 1, and W' likewise.
-    backward : callable
-        backward(dy) returns (dx or None, dweight, dbias).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If types or shapes do not fit, or the padded image is smaller than the kernel.
     """
     xp = array_module(x=x, weight=weight, bias=bias)
     steps, zeros = check_pair("stride", stride), check_pair("padding", padding, 0)

@@ -18,7 +18,7 @@ from stn_np.checks import (
     pullback,
 )
 from stn_np.gpu.matmul import matmul
-from stn_np.layers.memory_order import elementwise, memory_axes
+from stn_np.gpu.memory_order import elementwise, memory_axes
 from stn_np.module import Module, Parameter, Training, check_mode, into_grads
 
 LinearBackward = Callable[[Array], tuple[Array | None, Array, Array]]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from stn_np.backend import Array, array_module
 from stn_np.checks import check_array, check_scalar, check_shape
+from stn_np.gpu.losses import nan_where_out_of_range
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Array]]:
@@ -20,25 +20,16 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
         dz_{nhk} = \frac{dL}{N} \Bigl(
         \frac{e^{z_{nhk}}}{\sum_j e^{z_{nhj}}} - [k = l_{nh}] \Bigr)
 
+    Returns the loss, 0-d, in nats; backward(dloss=1.0) returns dlogits. TypeError or ValueError if
+    types or shapes do not fit, the batch is empty, or, on the CPU, a label is out of range. On a
+    GPU, which nobody waits for, the loss and that row's gradient become NaN instead.
+
     Parameters
     ----------
     logits : Array
         (N, K), or (N, heads, K) for several labels an image; N at least 1.
     labels : Array
         (N,) or (N, heads): integers in [0, K), in the same library.
-
-    Returns
-    -------
-    loss : Array
-        0-d, in nats.
-    backward : callable
-        backward(dloss=1.0) returns dlogits.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If types or shapes do not fit, the batch is empty, or, on the CPU, a label is out of range.
-        On a GPU, which nobody waits for, the loss and that row's gradient become NaN instead.
     """
     xp = array_module(logits=logits, labels=labels)
     check_array("logits", logits, ("N", "heads", "K") if logits.ndim == 3 else ("N", "K"))
@@ -50,7 +41,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     check_shape("labels", labels, (N, *heads))
     logits, labels = logits.reshape(-1, K), labels.reshape(-1)
     if xp is not np:
-        logits, labels = _nan_where_out_of_range(xp, logits, labels)
+        logits, labels = nan_where_out_of_range(xp, logits, labels)
     elif labels.min() < 0 or labels.max() >= K:
         raise ValueError(
             f"labels: expected values in [0, {K}), got {int(labels.min())} to {int(labels.max())}"
@@ -71,12 +62,3 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
         return dlogits.reshape(shape)  # type: ignore[no-any-return]
 
     return loss, backward
-
-
-def _nan_where_out_of_range(xp: Any, logits: Array, labels: Array) -> tuple[Array, Array]:
-    """NaN in each row whose label is out of range, and 0 for that label: nothing is read back."""
-    labels = labels.astype(np.int64)  # a comparison with K may be too much for a small type
-    outside = (labels < 0) | (labels >= logits.shape[1])
-    logits = logits.copy()
-    xp.copyto(logits, np.nan, where=outside[:, None])
-    return logits, xp.where(outside, 0, labels)

@@ -8,9 +8,6 @@ another one: see `stn_np.gpu.memory_order`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from stn_np.backend import Array
@@ -24,21 +21,3 @@ def rows_outermost(x: Array) -> Array:
 def as_images(x: Array) -> Array:
     """(H, C, W, N) to (N, C, H, W): a view."""
     return x.transpose(3, 1, 0, 2)
-
-
-def memory_axes(x: Array) -> tuple[list[int], list[int]]:
-    """The axes of x as they lie in memory, outermost first; and the transposition back."""
-    axes = sorted(range(x.ndim), key=lambda axis: x.strides[axis], reverse=True)
-    return axes, sorted(range(x.ndim), key=axes.__getitem__)
-
-
-def elementwise(xp: Any, f: Callable[..., Array], x: Array, *others: Array) -> Array:
-    """f(x, *others) in x's memory order, where f works element by element on arrays of one shape.
-
-    NumPy's functions do that by themselves. CuPy's give C order: so they are given the axes in the
-    order in which x has them in memory.
-    """
-    if xp is np:
-        return f(x, *others)
-    axes, back = memory_axes(x)
-    return f(*(array.transpose(*axes) for array in (x, *others))).transpose(*back)

@@ -9,7 +9,7 @@ import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
 from stn_np.checks import check_array, check_flag, check_same_dtype, check_size, pullback
-from stn_np.layers.memory_order import memory_axes
+from stn_np.gpu.memory_order import memory_axes
 from stn_np.module import Buffer, Module, Parameter, Training, check_mode, into_grads
 
 NormBackward = Callable[[Array], tuple[Array, Array, Array]]
@@ -34,7 +34,9 @@ def batch_norm(
         dx = \frac{w}{\sqrt{\sigma^2 + \epsilon}} \Bigl( dy - \frac{db + \hat x\, dw}{m} \Bigr)
 
     Sums go over the m numbers of a channel. In evaluation the statistics are the running ones,
-    which do not depend on x: the last term of dx is not there.
+    which do not depend on x: the last term of dx is not there. backward(dy) returns (dx, dweight,
+    dbias). TypeError or ValueError if types or shapes do not fit, or there is but one number a
+    channel in training.
 
     Parameters
     ----------
@@ -45,16 +47,6 @@ def batch_norm(
         towards the batch's mean and variance (this one divided by m - 1).
     training : bool
         Whether to normalise by the batch's own statistics (variance divided by m).
-
-    Returns
-    -------
-    y, backward
-        backward(dy) returns (dx, dweight, dbias).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If types or shapes do not fit, or there is but one number a channel in training.
     """
     vectors = {"weight": weight, "bias": bias}
     vectors |= {"running_mean": running_mean, "running_var": running_var}

@@ -7,6 +7,8 @@ Eq.:  y[n, c, i, j] = max (or mean) over u, v < k of  x[n, c, i s + u, j s + v]
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
@@ -19,30 +21,19 @@ from stn_np.module import Module
 def max_pool2d(
     x: Array, kernel: int, stride: int | None = None, *, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """Maximum over k x k windows.
+    """Maximum over k x k windows: (N, C, H, W) to (N, C, H', W'); backward(dy) returns dx.
+
+    Of several largest pixels of a window one gets the gradient: the uppermost in the leftmost
+    column. In a window with NaN, which is its maximum, any may. TypeError or ValueError if types or
+    shapes do not fit, or the image is smaller than a window.
 
     Parameters
     ----------
-    x : Array
-        (N, C, H, W).
     kernel, stride : int
         Side k of the windows, and the step from window to window (k by default), in pixels.
     ceil_mode : bool
         Whether pixels that fill no whole window at the right and lower edge get a smaller one
         (13 pixels, k = 2: 7 windows) or are left out (6 windows).
-
-    Returns
-    -------
-    y : Array
-        (N, C, H', W').
-    backward : callable
-        backward(dy) returns dx. Of several largest pixels of a window one gets the gradient: the
-        uppermost in the leftmost column. In a window with NaN, which is its maximum, any may.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If types or shapes do not fit, or the image is smaller than a window.
     """
     sizes = check_pooling(x, kernel, stride, ceil_mode)
     xp = array_module(x=x)
@@ -64,7 +55,7 @@ def max_pool2d(
 
     # Whether each pixel is in exactly one window, so that its gradient is written once.
     tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
-    give = _write if tiled else _add
+    give = np.copyto if tiled else _add
 
     @pullback(dy=images)
     def backward(dy: Array) -> Array:
@@ -102,10 +93,6 @@ def _maximum(x_rows: Array, rows: range, *, out: Array) -> None:
     np.copyto(out, x_rows[rows[0]])
     for r in rows[1:]:
         np.maximum(out, x_rows[r], out=out)
-
-
-def _write(target: Array, gradient: Array) -> None:
-    target[...] = gradient
 
 
 def _add(target: Array, gradient: Array) -> None:
@@ -207,6 +194,8 @@ def n_windows(size: int, kernel: int, stride: int, ceil_mode: bool) -> int:
 class _Pool(Module):
     """What both poolings keep: the size of the windows."""
 
+    pool: Callable[..., tuple[Array, Backward]]
+
     def __init__(self, kernel: int, stride: int | None = None, *, ceil_mode: bool = False) -> None:
         check_size("kernel", kernel)
         check_size("stride", kernel if stride is None else stride)
@@ -216,21 +205,21 @@ class _Pool(Module):
         stride = f", stride={self.stride}" if self.stride not in (None, self.kernel) else ""
         return f"{self.kernel}{stride}" + ", ceil_mode=True" * bool(self.ceil_mode)
 
+    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
+        """(N, C, H, W) to (N, C, H', W')."""
+        return self.pool(x, self.kernel, self.stride, ceil_mode=self.ceil_mode)
+
 
 class MaxPool2d(_Pool):
     """Max pooling as a layer; see `max_pool2d`."""
 
-    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
-        """(N, C, H, W) to (N, C, H', W')."""
-        return max_pool2d(x, self.kernel, self.stride, ceil_mode=self.ceil_mode)
+    pool = staticmethod(max_pool2d)
 
 
 class AvgPool2d(_Pool):
     """Average pooling as a layer; see `avg_pool2d`."""
 
-    def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
-        """(N, C, H, W) to (N, C, H', W')."""
-        return avg_pool2d(x, self.kernel, self.stride, ceil_mode=self.ceil_mode)
+    pool = staticmethod(avg_pool2d)
 
 
 class GlobalAvgPool2d(Module):

@@ -46,21 +46,14 @@ def affine_sample(
     out_shape : tuple of int
         (H', W') of the output, in pixels.
     padding_mode : {"zeros", "constant", "border", "reflection"}
-        As are padding_value, align_corners and dU_method in `stn_np.grid_sample`.
-    needs_dU, needs_dtheta : bool
-        False: that gradient is not computed, and backward returns None in its place.
+        This, all other settings, and errors raised are those of `stn_np.grid_sample`.
 
     Returns
     -------
     V : Array
         (N, C, H', W'), of U's dtype.
     backward : callable
-        backward(dV) returns (dU, dtheta), in the shapes and dtypes of U and theta.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `affine_grid` and `grid_sample`.
+        backward(dV) returns (dU, dtheta), each None if not needed.
 
     Notes
     -----

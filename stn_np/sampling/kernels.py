@@ -24,7 +24,9 @@ class Kernel:
     """A kernel for one axis, k(d) of eq. (3) at d = x - m: a ``mode`` of `stn_np.grid_sample`.
 
     A point x reads the ``ceil(2 radius)`` pixels from ``m = floor(x - radius) + 1`` on: with radius
-    1/2 one, floor(x + 1/2), as in eq. (4); with radius 1 two, as in eq. (5).
+    1/2 one, floor(x + 1/2), as in eq. (4); with radius 1 two, as in eq. (5). TypeError or
+    ValueError if k or k_slope is no function from arrays to finite arrays of their shape, or
+    changes what it is given; if a sum to be divided by is 0.
 
     Attributes
     ----------
@@ -35,12 +37,6 @@ class Kernel:
         In pixels, at most 64: k is read at ``-radius <= d < radius``, and counts as 0 elsewhere.
     normalise : bool
         Divide the weights of each point by their sum, so that constant images stay constant.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If k or k_slope is no function from arrays to finite arrays of their shape, or changes what
-        it is given; if the radius is out of range; if a sum to be divided by is 0.
     """
 
     k: Callable[[Array], Array]

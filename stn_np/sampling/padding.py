@@ -17,24 +17,18 @@ from stn_np.sampling.coordinates import FAR
 class Padding(NamedTuple):
     """What lies outside of an image along one axis of so many pixels (size).
 
-    Attributes
-    ----------
-    cuda : str
-        Its name in `gpu/cuda/axis.cuh`.
-    pixel_at : callable
-        pixel_at(m, size, align_corners): which pixel stands at m, whole numbers, in the continued
-        image, or `size` where none does.
-    period : callable or None
-        period(size, align_corners): after how many pixels the continued image repeats. None: on
-        either side all pixels outside are the same one.
-    move : callable or None
-        move(xp, x, size, align_corners) moves pixel coordinates x onto the image, in place, and
-        returns the derivative of the new x by the old one: 1 inside, -1 where x runs backwards, 0
-        where it was clamped. For nearest and linear kernels only, as in PyTorch; wider kernels,
-        and modes without it, look pixels up by `pixel_at`.
-    neighbours : bool
-        Whether after `move`, in a frame of two pixels of the padding value, the pixel to the right
-        is the next one in memory: `bilinear.py` and `affine_sample` need that.
+    `cuda` is its name in `gpu/cuda/axis.cuh`.
+
+    `pixel_at(m, size, align_corners)`: which pixel stands at m, whole numbers, in the continued
+    image, or `size` where none does. It repeats after `period(size, align_corners)` pixels; where
+    that is None, all pixels outside on one side are the same.
+
+    `move(xp, x, size, align_corners)` moves pixel coordinates x onto the image, in place, and
+    returns the derivative of the new x by the old: 1 inside, -1 where x runs backwards, 0 where it
+    was clamped. For nearest and linear kernels only, as in PyTorch: others look pixels up.
+
+    `neighbours`: whether after `move`, in a frame of two pixels of the padding value, the pixel to
+    the right is the next one in memory, as `bilinear.py` and `affine_sample` need it.
     """
 
     cuda: str

@@ -1,8 +1,7 @@
 """Sampling with any separable kernel, eq. (3), in two or three dimensions.
 
 One axis at a time: normalised coordinate to pixels, the padding rule, the pixels that are read, and
-their weights. Then the sum over the taps of all axes, and its pullback. For images in two
-dimensions `bilinear.py` and `nearest.py` do the same in fewer passes.
+their weights. For images `bilinear.py` and `nearest.py` do the same in fewer passes.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from stn_np.backend import keep_freed_memory
 from stn_np.gpu.devices import describe_gpu
 from stn_np.training import checkpoint
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
+from stn_np.training.memory import keep_freed_memory
 from stn_np.training.progress import Progress
 from stn_np.training.storage import (
     TIMINGS,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_size_pair, check_sizes, pullback
+from stn_np.checks import check_array, check_sizes, pullback
 from stn_np.gpu.matmul import matmul
 from stn_np.transforms.groups.matrices import MatrixGroup
-from stn_np.transforms.target_grid import Described, grid_beside
+from stn_np.transforms.target_grid import Described, grid_beside, proportion
 
 
 def affine_grid(
@@ -32,8 +31,6 @@ def affine_grid(
         (N, 2, 3): for each image [[t11, t12, t13], [t21, t22, t23]]; (N, 3, 4) for volumes.
     out_shape : tuple of int
         (H', W') of the output, in pixels; (D', H', W') for volumes.
-    align_corners : bool
-        Which points of the image -1 and +1 are; see Convention.
 
     Returns
     -------
@@ -78,16 +75,16 @@ def affine_grid(
     return grid, backward
 
 
-class MatrixFamily(Described, ABC):
+class MatrixFamily(Described):
     """Families whose map is a 2x3 matrix: they make the matrix, eq. (1) does the rest."""
 
     name: str
     n_params: int
     identity: NDArray[Any]
+    in_shape: tuple[int, int] | None = None
 
-    @abstractmethod
     def matrix(
-        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
+        self, theta: Array, out_shape: tuple[int, int] | None, *, align_corners: bool = True
     ) -> tuple[Array, Backward]:
         """The matrix A (N, 2, 3) of eq. (1) that theta (N, n_params) stands for; float32 at least.
 
@@ -95,6 +92,13 @@ class MatrixFamily(Described, ABC):
         proportions, and so on out_shape (H', W'), in pixels, and on align_corners. TypeError or
         ValueError if theta or out_shape is of another type or shape.
         """
+        check_array("theta", theta, ("N", self.n_params))
+        A, backward = self.make_matrix(theta, proportion(self.in_shape, out_shape, align_corners))
+        return A, pullback(dA=A)(backward)
+
+    def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
+        """What `matrix` does, of a theta that fits, for an image with these proportions."""
+        raise NotImplementedError(f"{type(self).__name__} defines no matrix")
 
     def __call__(
         self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
@@ -118,15 +122,10 @@ class Affine(MatrixGroup, MatrixFamily):
     identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
     identity.flags.writeable = False  # all share it
 
-    def matrix(
-        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
-    ) -> tuple[Array, Backward]:
+    def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
         """Theta (N, 6) to A (N, 2, 3): the same numbers; backward(dA) returns dtheta."""
-        check_array("theta", theta, ("N", self.n_params))
-        check_size_pair("out_shape", out_shape)
         A = theta.astype(np.promote_types(theta.dtype, np.float32)).reshape(-1, 2, 3)
 
-        @pullback(dA=A)
         def backward(dA: Array) -> Array:
             return dA.reshape(theta.shape).astype(theta.dtype)
 
@@ -151,12 +150,6 @@ class Affine3d(MatrixGroup):
     ) -> tuple[Array, Backward]:
         """Theta (N, 12) to grid (N, D, H, W, 3); backward(dgrid) returns dtheta (N, 12)."""
         check_array("theta", theta, ("N", self.n_params))
-        N = theta.shape[0]
-        grid, grid_backward = affine_grid(
-            theta.reshape(N, 3, 4), out_shape, align_corners=align_corners
-        )
-
-        def backward(dgrid: Array) -> Array:
-            return grid_backward(dgrid).reshape(N, self.n_params)
-
-        return grid, backward
+        matrices = theta.reshape(theta.shape[0], 3, 4)
+        grid, backward = affine_grid(matrices, out_shape, align_corners=align_corners)
+        return grid, lambda dgrid: backward(dgrid).reshape(theta.shape)

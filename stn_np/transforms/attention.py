@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_size_pair, pullback
 from stn_np.transforms.affine import MatrixFamily
 from stn_np.transforms.groups.factors import AttentionGroup
 
@@ -26,18 +25,13 @@ class Attention(AttentionGroup, MatrixFamily):
     identity = np.array([1.0, 0.0, 0.0])
     identity.flags.writeable = False  # all share it
 
-    def matrix(
-        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
-    ) -> tuple[Array, Backward]:
+    def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
         """Theta (N, 3) to A (N, 2, 3); backward(dA) returns dtheta (N, 3)."""
         xp = array_module(theta=theta)
-        check_array("theta", theta, ("N", self.n_params))
-        check_size_pair("out_shape", out_shape)
         A = xp.zeros((theta.shape[0], 2, 3), np.promote_types(theta.dtype, np.float32))
         A[:, 0, 0] = A[:, 1, 1] = theta[:, 0]
         A[:, :, 2] = theta[:, 1:]
 
-        @pullback(dA=A)
         def backward(dA: Array) -> Array:
             dtheta = xp.empty(theta.shape, theta.dtype)
             dtheta[:, 0] = dA[:, 0, 0] + dA[:, 1, 1]  # s stands in two places

@@ -10,23 +10,19 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module, place_of, to_device_of
 from stn_np.checks import check_array, check_flag, check_size_pair, pullback
+from stn_np.gpu.constants import remember
 from stn_np.gpu.matmul import matmul
-from stn_np.transforms.target_grid import Described, homogeneous_grid, remember
+from stn_np.transforms.target_grid import Described, homogeneous_grid
 
 
 class ControlPointTransform(Described):
-    r"""A family whose theta says where each of K control points c_k is read from.
+    r"""A family whose theta (N, 2 K) says where each of K control points c_k is read from.
 
     .. math:: s(t) = t + \sum_k \Phi_k(t) (\theta_k - c_k)
 
-    The weights Phi spread the points' displacements over the image: a family gives them. Theta = c
-    is the identity exactly, bit for bit.
-
-    Parameters
-    ----------
-    control_points : NDArray
-        (K, 2) target positions (x, y) in normalised coordinates; theta and the identity are
-        (2 K,), point after point.
+    control_points (K, 2) are target positions (x, y) in normalised coordinates; theta and the
+    identity list them point after point. A family gives the weights Phi, which spread the points'
+    displacements over the image. Theta = c is the identity exactly, bit for bit.
     """
 
     name: str

@@ -14,12 +14,8 @@ class Flow(Described):
 
     **Convention.** theta holds all dx, row by row, then all dy, in normalised units: with aligned
     corners 2/(W - 1) is one pixel of an input of width W, otherwise 2/W is. d_i leads from the
-    output pixel to where it is read, so the picture moves the other way.
-
-    Parameters
-    ----------
-    out_shape : tuple of int
-        (H', W') of the output, in pixels. ValueError if it is called with another.
+    output pixel to where it is read, so the picture moves the other way. ValueError if a call's
+    out_shape is another one than (H', W') given here, in pixels.
     """
 
     name = "flow"

@@ -17,9 +17,10 @@ from stn_np.backend import (
     to_numpy,
 )
 from stn_np.checks import check_array, check_flag, check_size_pair, pullback
+from stn_np.gpu.constants import remember
 from stn_np.gpu.matmul import matmul
 from stn_np.module import Module, Parameter
-from stn_np.transforms.target_grid import homogeneous_grid, remember
+from stn_np.transforms.target_grid import homogeneous_grid
 
 LinearBasisBackward = Callable[[Array], tuple[Array, Array | None]]
 

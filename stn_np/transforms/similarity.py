@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_size_pair, pullback
+from stn_np.checks import check_size_pair
 from stn_np.transforms.affine import MatrixFamily
 from stn_np.transforms.groups.factors import SimilarityGroup
-from stn_np.transforms.target_grid import proportion
 
 
 class Similarity(SimilarityGroup, MatrixFamily):
@@ -22,16 +21,10 @@ class Similarity(SimilarityGroup, MatrixFamily):
         s \cos a & -s \sin a \cdot h/w & t_x \\ s \sin a \cdot w/h & s \cos a & t_y
         \end{pmatrix}
 
-    Parameters
-    ----------
-    in_shape : tuple of int, optional
-        (H, W) of the images that are read, in pixels; by default the output's.
-
-    Notes
-    -----
     **Convention.** The angle is in radians; a positive one turns what one sees counter-clockwise. A
     scale below 1 zooms in. The shifts are in normalised units: half an image is 1. h and w are
-    H - 1 and W - 1 with aligned corners, else H and W.
+    H - 1 and W - 1 with aligned corners, else H and W, of the images that are read: in_shape, in
+    pixels, or else the output's.
     """
 
     name = "similarity"
@@ -43,13 +36,9 @@ class Similarity(SimilarityGroup, MatrixFamily):
     def __init__(self, in_shape: tuple[int, int] | None = None) -> None:
         self.in_shape = None if in_shape is None else check_size_pair("in_shape", in_shape)
 
-    def matrix(
-        self, theta: Array, out_shape: tuple[int, int] | None, *, align_corners: bool = True
-    ) -> tuple[Array, Backward]:
+    def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
         """Theta (N, 4) to A (N, 2, 3); backward(dA) returns dtheta (N, 4)."""
         xp = array_module(theta=theta)
-        check_array("theta", theta, ("N", self.n_params))
-        h_over_w = proportion(self.in_shape, out_shape, align_corners)
         dtype = np.promote_types(theta.dtype, np.float32)
         A = xp.empty((theta.shape[0], 2, 3), dtype)
         angle, s = theta[:, 0].astype(dtype), theta[:, 1].astype(dtype)
@@ -59,7 +48,6 @@ class Similarity(SimilarityGroup, MatrixFamily):
             A[:, 0, 1], A[:, 1, 0] = -s * sin * h_over_w, s * sin / h_over_w
         A[:, :, 2] = theta[:, 2:]
 
-        @pullback(dA=A)
         def backward(dA: Array) -> Array:
             dtheta = xp.empty(theta.shape, theta.dtype)
             da = dA[:, 0, 0] + dA[:, 1, 1]  # a = s cos stands in two places,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, place_of, to_device_of
+from stn_np.backend import Array, array_module
 from stn_np.checks import check_flag, check_size_pair
-from stn_np.gpu.graph import keep_for_graph
-
-#: Target grids on GPUs, where making one takes a dozen launches.
-_ON_GPU: dict[Hashable, Array] = {}
+from stn_np.gpu.constants import beside
 
 
 def pixel_centres(xp: Any, size: int, *, align_corners: bool, dtype: Any) -> Array:
@@ -49,16 +45,14 @@ def homogeneous_grid(
 
 def grid_beside(x: Array, out_shape: tuple[int, ...], *, align_corners: bool, dtype: Any) -> Array:
     """`homogeneous_grid` where x lives; on a GPU it is made once, and not to be changed."""
+    check_flag("align_corners", align_corners)
 
     def make() -> Array:
         return homogeneous_grid(np, out_shape, align_corners=align_corners, dtype=dtype)
 
     if array_module(x=x) is np:
         return make()
-    check_flag("align_corners", align_corners)
-    key = (place_of(x), out_shape, bool(align_corners), np.dtype(dtype).str)
-    G: Array = remember(_ON_GPU, key, lambda: to_device_of(make(), x))
-    return G
+    return beside(x, (out_shape, bool(align_corners), np.dtype(dtype).str), make)
 
 
 def proportion(
@@ -78,20 +72,6 @@ def proportion(
         )
     H, W = shape
     return max(H - 1, 1) / max(W - 1, 1) if align_corners else H / W
-
-
-def remember(cache: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return cache[key]; make it first if it is not there.
-
-    One program uses few sizes and dtypes. Where they are many, the cache starts afresh.
-    """
-    value = cache.get(key)
-    if value is None:
-        if len(cache) >= 8:
-            cache.clear()
-        value = cache[key] = make()
-    keep_for_graph(value)
-    return value
 
 
 class Described:

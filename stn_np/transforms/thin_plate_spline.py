@@ -26,27 +26,22 @@ class ThinPlateSpline(ControlPointTransform):
     .. math:: s(c_k) + \lambda w_k = \theta_k, \quad \sum_k w_k = 0, \quad \sum_k w_k c_k = 0
 
     These K + 3 equations are solved once, for a unit displacement of each control point. The result
-    at the pixels are the weights Phi in s = t + Phi(t) (theta - c).
+    at the pixels are the weights Phi in s = t + Phi(t) (theta - c). TypeError or ValueError if the
+    points do not determine the spline: fewer than 3, all on one line, two in one place, in pixels.
 
     Parameters
     ----------
     control_points : int or Array
         k, for the regular grid of k x k points over [-1, 1] (the paper has 4); or target positions
-        (K, 2), each (x, y).
+        (K, 2), each (x, y), in normalised coordinates.
     regularisation : float
         lambda >= 0. At 0 the warp takes each point exactly to its theta. Above, it bends less, and
         tends to the affine map of least squares. Affine maps stay exact.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type or shape, not finite or negative; or if the points do not
-        determine the spline: fewer than 3, all on one line, two in one place, or in pixels.
-
     Notes
     -----
     **Convention.** The control points lie in the *target*; theta is the *source* position, as
-    (x, y) in normalised coordinates, point after point, those of a regular grid row after row.
+    (x, y), point after point, those of a regular grid row after row.
 
     Source: F. L. Bookstein, Principal warps, IEEE PAMI 11(6), 1989. SciPy's `RBFInterpolator` has
     half of our phi, so that its smoothing is half of our lambda.

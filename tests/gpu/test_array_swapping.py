@@ -20,6 +20,7 @@ from stn_np.cli import main
 from stn_np.data import Dataset, distort, fixed_test_set, warp
 from stn_np.data.distortions import KINDS
 from stn_np.data.resample import block_means, resample
+from stn_np.gpu.constants import remember
 from stn_np.gpu.devices import to_device
 from stn_np.gpu.graph import capture
 from stn_np.gradcheck import GradcheckError, operations, parameters_as_inputs
@@ -28,7 +29,6 @@ from stn_np.models import NAMES, build, summary
 from stn_np.sampling import affine_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import FAMILIES, Affine3d, ThinPlateSpline, affine_grid, by_name, polynomial
-from stn_np.transforms.target_grid import remember
 
 GRADCHECK = importlib.import_module("stn_np.gradcheck.operations")
 

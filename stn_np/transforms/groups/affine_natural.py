@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_size_pair, pullback
+from stn_np.checks import check_size_pair
 from stn_np.transforms.affine import Affine, MatrixFamily
 from stn_np.transforms.groups.group import Group, PairBackward, Size, refuse
 from stn_np.transforms.groups.log_scale import scale_of_log
@@ -39,13 +39,9 @@ class AffineNatural(Group, MatrixFamily):
     def __init__(self, in_shape: tuple[int, int] | None = None) -> None:
         self.in_shape = None if in_shape is None else check_size_pair("in_shape", in_shape)
 
-    def matrix(
-        self, theta: Array, out_shape: tuple[int, int] | None, *, align_corners: bool = True
-    ) -> tuple[Array, Backward]:
+    def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
         """Theta (N, 6) to A (N, 2, 3); backward(dA) returns dtheta (N, 6)."""
         xp = array_module(theta=theta)
-        check_array("theta", theta, ("N", self.n_params))
-        h_over_w = proportion(self.in_shape, out_shape, align_corners)
         dtype = np.promote_types(theta.dtype, np.float32)
         angle, shear = theta[:, 0].astype(dtype), theta[:, 3].astype(dtype)
         sx, sx_slope = scale_of_log(xp, theta[:, 1])
@@ -60,7 +56,6 @@ class AffineNatural(Group, MatrixFamily):
             A[:, 1, 0], A[:, 1, 1] = c / h_over_w, d
         A[:, :, 2] = theta[:, 4:]
 
-        @pullback(dA=A)
         def backward(dA: Array) -> Array:
             da, db, dc, dd = (
                 dA[:, 0, 0],

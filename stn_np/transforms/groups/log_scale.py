@@ -36,6 +36,7 @@ class LogScale(Group, MatrixFamily):
         if not isinstance(family, Attention | Similarity):
             raise TypeError(f"family: expected Attention() or Similarity(), got {family!r}")
         self.family = family
+        self.in_shape = family.in_shape
         self.name = f"{family.name}-log"
         self.n_params = family.n_params
         self.identity = np.zeros(family.n_params)
@@ -44,12 +45,10 @@ class LogScale(Group, MatrixFamily):
     def _describe(self) -> str:
         return f"{type(self.family).__name__}, {self.n_params} numbers"
 
-    def matrix(
-        self, theta: Array, out_shape: tuple[int, int], *, align_corners: bool = True
-    ) -> tuple[Array, Backward]:
-        """Theta (N, n_params) to A (N, 2, 3); backward(dA) returns dtheta (N, n_params)."""
+    def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
+        """Theta (N, n_params) to A (N, 2, 3); backward(dA) returns dtheta."""
         plain, plain_backward = self._plain("theta", theta)
-        A, matrix_backward = self.family.matrix(plain, out_shape, align_corners=align_corners)
+        A, matrix_backward = self.family.make_matrix(plain, h_over_w)
 
         def backward(dA: Array) -> Array:
             return plain_backward(matrix_backward(dA))
