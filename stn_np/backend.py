@@ -104,28 +104,21 @@ def place_of(x: Array) -> str:
 
 
 def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
-    """The dtype of coordinates: float32 at least; float64 on axes of 4 million pixels.
-
-    From there on float32 has no digits left for half a pixel.
-    """
+    """The dtype of coordinates: float32 at least; float64 on axes of 4 million pixels."""
     return np.promote_types(dtype, np.float32 if size + 4 <= 2**22 else np.float64)
 
 
 def gather(source: Array, index: Array) -> Array:
-    """source[index] for a 1-D source and indices that are in range.
-
-    NumPy's default mode, which raises for others, takes 1.8 times as long; "wrap" is as safe.
-    """
+    """source[index], both 1-D, indices in range. ("wrap" is twice as fast as NumPy's "raise".)"""
     if _is_cupy(source):
         return source.take(index)
     return source.take(index, mode="wrap")
 
 
 def scatter_add(target: Array, index: Array, values: Array) -> None:
-    """target[index] += values, repeated indices added up: the transpose of `gather`.
+    """target[index] += values, 1-D, in place, repeated indices added up: the transpose of `gather`.
 
-    All are 1-D; target is changed in place. NumPy has a fast loop for flat indices: 2 to 3 times
-    faster than ``bincount``, 30 times faster than ``add.at`` with rows.
+    NumPy has a fast loop for flat indices: 30 times faster than ``add.at`` with rows.
     """
     if _is_cupy(target):
         sys.modules["cupyx"].scatter_add(target, index, values)

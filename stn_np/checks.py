@@ -27,10 +27,9 @@ ALIASES = {
 
 
 def check_array(name: str, x: object, shape: tuple[str | int, ...], hint: str = "") -> None:
-    """X must be a floating-point array whose axes match `shape`.
+    """X must be a floating-point array whose axes match `shape`, letters for any length.
 
-    In `shape` a letter stands for any length, a number for exactly that length. `hint` ("; ...")
-    follows the message about another shape. TypeError or ValueError if x does not fit.
+    `hint` ("; ...") follows the message about another shape. TypeError or ValueError.
     """
     array_module(**{name: x})
     check_shape(name, x, shape, hint)

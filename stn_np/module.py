@@ -249,11 +249,9 @@ class Sequential(_Container):
 
 
 class Parallel(_Container):
-    r"""Branches that all get the same input; their outputs side by side along axis 1.
+    r"""Branches by name, at least one, that all get the same input; outputs side by side in axis 1.
 
     .. math:: y = [f_1(x), \dots, f_B(x)], \quad dx = \sum_b f_b^*(dy_b)
-
-    At least one branch is given, by name, in the order of the outputs.
     """
 
     def __init__(self, *unnamed: Module, **branches: Module) -> None:

@@ -95,7 +95,7 @@ def he_normal(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> A
 def relu(x: Array) -> tuple[Array, Backward]:
     """max(0, x), elementwise; backward(dy) returns dx. At x = 0 the gradient is 0.
 
-    Any shape; shape, dtype and memory order stay. TypeError if x is no floating-point array.
+    Any shape; dtype and memory order stay. TypeError if x is no floating-point array.
     """
     xp = array_module(x=x)
     check_floating("x", x)
@@ -165,10 +165,7 @@ def dropout(
 
 
 def random_words(xp: Any, n: int, *keys: int | Array) -> Array:
-    """(n,) random uint64, a pure function of the keys: splitmix64 with a counter.
-
-    A key may be a 0-d array of integers, which is not read back from a GPU.
-    """
+    """(n,) random uint64, a pure function of the keys (a 0-d array stays where it is): splitmix64."""
     state = xp.zeros(1, np.uint64)
     for key in keys:
         word = np.uint64(key % 2**64) if isinstance(key, int) else key.astype(np.uint64)

@@ -89,11 +89,8 @@ def batch_norm(
         if training:
             dy = dy - (spread(dbias) + x_hat * spread(dweight)) / m
         dx = (dy * spread(scale)).transpose(back)
-        return (
-            dx.astype(x.dtype, copy=False),
-            dweight.astype(x.dtype, copy=False),
-            dbias.astype(x.dtype, copy=False),
-        )
+        dx, dweight, dbias = (d.astype(x.dtype, copy=False) for d in (dx, dweight, dbias))
+        return dx, dweight, dbias
 
     return y, backward
 
@@ -132,13 +129,8 @@ class _BatchNorm(Module):
         check_mode(mode)
         check_array("x", x, self.axes)
         vectors = self.weight, self.bias, self.running_mean, self.running_var
-        y, backward = batch_norm(
-            x,
-            *(vector.data for vector in vectors),
-            training=mode is not None,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
+        data, training = (vector.data for vector in vectors), mode is not None
+        y, backward = batch_norm(x, *data, training=training, momentum=self.momentum, eps=self.eps)
         return y, into_grads(backward, self.weight, self.bias)
 
 

@@ -35,7 +35,11 @@ def affine_sample(
 ) -> tuple[Array, SampleBackward]:
     """Warp images by affine maps: `affine_grid` and bilinear `grid_sample` in one, and faster.
 
-    Coordinates exist only for a block of points at a time. Results are the same up to rounding.
+    Results are the same up to rounding. Identity, flips, quarter turns and shifts by whole pixels
+    are as exact as there: with x and x_t counted in pixels from the centres of input and output,
+    eq. (1) is :math:`x = A (x_t, y_t, 1)^T`, and the identity has only 0 and 1 in A, and whole or
+    half numbers in x_t. **Convention.** Of theta as in `affine_grid`, of the rest as in
+    `grid_sample`. Source: Jaderberg et al. 2015, eqs (1), (5), (6), (7).
 
     Parameters
     ----------
@@ -54,15 +58,6 @@ def affine_sample(
         (N, C, H', W'), of U's dtype.
     backward : callable
         backward(dV) returns (dU, dtheta), each None if not needed.
-
-    Notes
-    -----
-    **Convention.** Of theta as in `affine_grid`, of the rest as in `grid_sample`. Identity, flips,
-    quarter turns and shifts by whole pixels are as exact as there: with x and x_t counted in pixels
-    from the centres of input and output, eq. (1) is :math:`x = A (x_t, y_t, 1)^T`, and the identity
-    has only 0 and 1 in A, and whole or half numbers in x_t.
-
-    Source: Jaderberg et al. 2015, eqs (1), (5), (6), (7).
     """
     check_choice("padding_mode", padding_mode, AFFINE_PADDING_MODES)
     rules = Rules("bilinear", padding_mode, padding_value, align_corners, dU_method=dU_method)

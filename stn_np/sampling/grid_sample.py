@@ -40,6 +40,9 @@ def grid_sample(
 
     .. math:: dx_i^s = \sum_c dV_i^c \sum_n \sum_m U_{nm}^c\, k'(x_i^s - m)\, k(y_i^s - n) \tag{7}
 
+    TypeError or ValueError if types or shapes do not fit, the batch sizes differ (and neither is
+    1), the image has no pixels, a mode is unknown, or two settings exclude each other.
+
     Parameters
     ----------
     U : Array
@@ -72,12 +75,6 @@ def grid_sample(
     backward : callable
         backward(dV) returns (dU, dgrid), in the shapes and dtypes of U and grid. On a GPU it reads
         U and grid again: they must not change before.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If types or shapes do not fit, the batch sizes differ (and neither is 1), the image has no
-        pixels, a mode is unknown, or two settings exclude each other.
 
     Notes
     -----

@@ -17,11 +17,9 @@ from stn_np.sampling.coordinates import FAR
 class Padding(NamedTuple):
     """What lies outside of an image along one axis of so many pixels (size).
 
-    `cuda` is its name in `gpu/cuda/axis.cuh`.
-
-    `pixel_at(m, size, align_corners)`: which pixel stands at m, whole numbers, in the continued
-    image, or `size` where none does. It repeats after `period(size, align_corners)` pixels; where
-    that is None, all pixels outside on one side are the same.
+    `cuda` is its name in `gpu/cuda/axis.cuh`. `pixel_at(m, size, align_corners)` says which pixel
+    stands at m, whole numbers, in the continued image, or `size` where none does. That repeats
+    after `period(size, align_corners)` pixels; None: all pixels outside on one side are the same.
 
     `move(xp, x, size, align_corners)` moves pixel coordinates x onto the image, in place, and
     returns the derivative of the new x by the old: 1 inside, -1 where x runs backwards, 0 where it
@@ -38,34 +36,28 @@ class Padding(NamedTuple):
     neighbours: bool = True
 
 
-def _none_outside(m: Array, size: int, align_corners: bool) -> Array:
-    return np.where((m >= 0) & (m < size), m, size)
-
-
-def _clipped(m: Array, size: int, align_corners: bool) -> Array:
-    return np.clip(m, 0, size - 1)
-
-
-def _clip(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
+def clamp(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
+    """Points outside go to the nearest border pixel."""
     sign: Array = ((x > 0) & (x < size - 1)).astype(x.dtype)
     xp.clip(x, 0.0, size - 1.0, out=x)
     return sign
 
 
-def _mirror_period(size: int, align_corners: bool) -> int:
+def mirror_period(size: int, align_corners: bool) -> int:
     """Aligned corners: mirrors at the outermost pixels' centres, which are not repeated."""
     return max(2 * size - 2, 1) if align_corners else 2 * size
 
 
-def _mirrored(m: Array, size: int, align_corners: bool) -> Array:
-    period = _mirror_period(size, align_corners)
+def mirrored_pixel(m: Array, size: int, align_corners: bool) -> Array:
+    """The pixel that is seen at m between two mirrors."""
+    period = mirror_period(size, align_corners)
     m = m % period
-    mirrored: Array = np.minimum(m, period - m if align_corners else period - 1 - m)
-    return mirrored
+    seen: Array = np.minimum(m, period - m if align_corners else period - 1 - m)
+    return seen
 
 
-def _mirror(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
-    """At both ends as often as needed; then as border, for half a pixel may lie outside."""
+def mirror(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
+    """At both ends as often as needed; then clamp, for half a pixel may lie outside."""
     low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
     if span == 0:  # a single pixel between two mirrors
         x[...] = 0
@@ -80,24 +72,18 @@ def _mirror(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
     xp.copyto(x, span - x, where=odd)
     xp.copyto(sign, -sign, where=odd)
     x += low
-    sign *= _clip(xp, x, size, align_corners)
+    sign *= clamp(xp, x, size, align_corners)
     return sign
 
 
-def _repeated(m: Array, size: int, align_corners: bool) -> Array:
-    return m % size
-
-
-def _repeat_period(size: int, align_corners: bool) -> int:
-    return size
-
+NOTHING = Padding("ZEROS", lambda m, size, _: np.where((m >= 0) & (m < size), m, size))
 
 PADDINGS = {
-    "zeros": Padding("ZEROS", _none_outside),
-    "constant": Padding("ZEROS", _none_outside),
-    "border": Padding("BORDER", _clipped, move=_clip),
-    "reflection": Padding("REFLECTION", _mirrored, _mirror_period, _mirror),
-    "wrap": Padding("WRAP", _repeated, _repeat_period, neighbours=False),
+    "zeros": NOTHING,
+    "constant": NOTHING,
+    "border": Padding("BORDER", lambda m, size, _: np.clip(m, 0, size - 1), move=clamp),
+    "reflection": Padding("REFLECTION", mirrored_pixel, mirror_period, move=mirror),
+    "wrap": Padding("WRAP", lambda m, size, _: m % size, lambda size, _: size, neighbours=False),
 }
 
 #: What may lie outside of an image; see `stn_np.grid_sample`.

@@ -25,6 +25,15 @@ def affine_grid(
         \theta_{11} & \theta_{12} & \theta_{13} \\ \theta_{21} & \theta_{22} & \theta_{23}
         \end{pmatrix} \begin{pmatrix} x_i^t \\ y_i^t \\ 1 \end{pmatrix} \tag{1}
 
+    **Convention.** The map goes *backward*: theta says where in the input each output pixel is
+    read. A scale below 1 therefore zooms in. x runs to the right, y downwards, both over [-1, 1];
+    a positive angle in [[cos, -sin], [sin, cos]] turns what one sees counter-clockwise. On an
+    image that is not square that matrix also shears; `stn_np.transforms.Similarity` turns in
+    pixels. ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of
+    the outermost pixels; ``False``: their outer edges.
+
+    TypeError or ValueError if theta or out_shape is of another type or shape.
+
     Parameters
     ----------
     theta : Array
@@ -39,20 +48,6 @@ def affine_grid(
         dtype, float32 at least.
     backward : callable
         backward(dgrid) returns dtheta, shaped as theta.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If theta or out_shape is of another type or shape.
-
-    Notes
-    -----
-    **Convention.** The map goes *backward*: theta says where in the input each output pixel is
-    read. A scale below 1 therefore zooms in. x runs to the right, y downwards, both over [-1, 1];
-    a positive angle in [[cos, -sin], [sin, cos]] turns what one sees counter-clockwise. On an
-    image that is not square that matrix also shears; `stn_np.transforms.Similarity` turns in
-    pixels. ``align_corners=True``, the default of the whole library: -1 and +1 are the centres of
-    the outermost pixels; ``False``: their outer edges.
     """
     xp = array_module(theta=theta)
     n = 3 if theta.shape[1:] in ((3, 4), (12,)) else 2

@@ -12,9 +12,7 @@ from stn_np.transforms.groups.factors import AttentionGroup
 class Attention(AttentionGroup, MatrixFamily):
     r"""The attention family: theta = (s, t_x, t_y) crops a box, eq. (2).
 
-    .. math::
-
-        A_\theta = \begin{pmatrix} s & 0 & t_x \\ 0 & s & t_y \end{pmatrix} \tag{2}
+    .. math:: A_\theta = \begin{pmatrix} s & 0 & t_x \\ 0 & s & t_y \end{pmatrix} \tag{2}
 
     The box lies round (t_x, t_y), and its sides are s times the image's.
     """

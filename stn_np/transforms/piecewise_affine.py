@@ -23,11 +23,8 @@ class PiecewiseAffine(ControlPointTransform):
     the triangles round it and nothing else, in contrast to `ThinPlateSpline`. TypeError or
     ValueError if k is no whole number of at least 2.
 
-    **Convention.** The triangles lie in the *target*; theta is the *source* position of their
-    corners, as (x, y) in normalised coordinates, point after point, row after row.
-
-    Source: named in section 3.2 of Jaderberg et al. 2015, without a formula; the triangles are
-    ours.
+    **Convention.** As of `ThinPlateSpline`. Source: named in section 3.2 of Jaderberg et al. 2015,
+    without a formula; the triangles are ours.
     """
 
     name = "piecewise-affine"

@@ -29,6 +29,12 @@ class ThinPlateSpline(ControlPointTransform):
     at the pixels are the weights Phi in s = t + Phi(t) (theta - c). TypeError or ValueError if the
     points do not determine the spline: fewer than 3, all on one line, two in one place, in pixels.
 
+    **Convention.** The control points lie in the *target*; theta is the *source* position, as
+    (x, y), point after point, those of a regular grid row after row.
+
+    Source: F. L. Bookstein, Principal warps, IEEE PAMI 11(6), 1989. SciPy's `RBFInterpolator` has
+    half of our phi, so that its smoothing is half of our lambda.
+
     Parameters
     ----------
     control_points : int or Array
@@ -37,14 +43,6 @@ class ThinPlateSpline(ControlPointTransform):
     regularisation : float
         lambda >= 0. At 0 the warp takes each point exactly to its theta. Above, it bends less, and
         tends to the affine map of least squares. Affine maps stay exact.
-
-    Notes
-    -----
-    **Convention.** The control points lie in the *target*; theta is the *source* position, as
-    (x, y), point after point, those of a regular grid row after row.
-
-    Source: F. L. Bookstein, Principal warps, IEEE PAMI 11(6), 1989. SciPy's `RBFInterpolator` has
-    half of our phi, so that its smoothing is half of our lambda.
     """
 
     name = "tps"
