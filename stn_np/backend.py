@@ -109,7 +109,7 @@ def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
 
 
 def gather(source: Array, index: Array) -> Array:
-    """source[index], both 1-D, indices in range. ("wrap" is twice as fast as NumPy's "raise".)"""
+    """source[index], both 1-D, indices in range ("wrap" is twice as fast as NumPy's "raise")."""
     if _is_cupy(source):
         return source.take(index)
     return source.take(index, mode="wrap")

@@ -165,7 +165,7 @@ def dropout(
 
 
 def random_words(xp: Any, n: int, *keys: int | Array) -> Array:
-    """(n,) random uint64, a pure function of the keys (a 0-d array stays where it is): splitmix64."""
+    """(n,) random uint64, a pure function of the keys, of which arrays stay where they are."""
     state = xp.zeros(1, np.uint64)
     for key in keys:
         word = np.uint64(key % 2**64) if isinstance(key, int) else key.astype(np.uint64)
