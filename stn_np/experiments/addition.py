@@ -8,32 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
-from stn_np.backend import Array, array_module, to_numpy
+from stn_np.backend import Array, array_module
 from stn_np.data import distort, distorted_size
 from stn_np.experiments.classification import TRANSFORM_HELP, Classification, PictureSettings
-from stn_np.experiments.experiment import Paper
 from stn_np.gpu.devices import to_device
 from stn_np.layers import AvgPool2d, Parallel
 from stn_np.models import Model
 from stn_np.models.networks import cnn, cnn_filters, fcn, fcn_localisation, fcn_units
-from stn_np.training.batches import BatchOrder
-from stn_np.training.evaluate import BLOCK
+from stn_np.training.evaluate import in_blocks
 from stn_np.training.settings import setting
 from stn_np.training.task import Data
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import FAMILIES, by_name
 
-#: Of each digit on its own.
-DISTORTION = "RTS"
-
-#: Keeps the random numbers of the test set apart from those of others.
-TEST_STREAM = 11
+DISTORTION = "RTS"  # of each digit on its own
+TEST_STREAM = 11  # keeps the random numbers of the test set apart from those of others
 
 #: The transformers in each model.
 BRANCHES = {"fcn": (), "cnn": (), "st-fcn": ("first",), "2xst-fcn": ("first", "second")}
@@ -62,19 +56,15 @@ class AdditionSettings(PictureSettings):
     units: int = setting(
         128, "units of a hidden layer in fcn; the other models get as many parameters", minimum=1
     )
-
     repeats: int = setting(1, "times that each digit stands on the left in an epoch", minimum=1)
     filters: int = setting(
-        0,
-        "filters of each convolution in cnn",
-        minimum=0,
-        shown="so many that it has as many parameters",
+        0, "filters of each convolution in cnn", minimum=0, shown="as many parameters as the others"
     )
 
     # While nothing is learned yet, gradients are noise: at the full rate they would throw the
     # frames off the image.
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "mnist": {"repeats": 1, "epochs": 30, "lr": 2e-3, "loc_lr_factor": 0.1},
+        "mnist": {"repeats": 1, "epochs": 60, "lr": 2e-3, "loc_lr_factor": 0.1},
         "digits": {"repeats": 8, "epochs": 50, "lr": 2e-3, "loc_lr_factor": 0.1},
     }
 
@@ -82,8 +72,9 @@ class AdditionSettings(PictureSettings):
 class Addition(Classification):
     """Read the sum of two digits."""
 
-    name = "addition"
+    name = label = "addition"
     Settings = AdditionSettings
+    no_figure = "its table has MNIST only, with affine, projective and tps"
 
     def data(self) -> Data:
         """Each test digit once in the left channel and once in the right one."""
@@ -101,12 +92,10 @@ class Addition(Classification):
         other = to_device(rng.integers(len(images), size=len(rows)), self.device)
         return side_by_side(images[rows], images[other], rng), labels[rows] + labels[other]
 
-    @cached_property
-    def order(self) -> BatchOrder:
-        """Which digits stand on the left when; there are more pairs than digits."""
-        settings, (train, _) = self.settings, self.halves
-        count = len(train.images) * settings.repeats
-        return BatchOrder(count, settings.batch_size, settings.seed, self.device)
+    @property
+    def epoch_size(self) -> int:
+        """There are more pairs than digits."""
+        return super().epoch_size * int(self.settings.repeats)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -115,72 +104,45 @@ class Addition(Classification):
 
     def model(self) -> Model:
         """The fully connected net has the given units; all others get as many parameters."""
-        settings, dtype = self.settings, np.float32
-        H, W = distorted_size(DISTORTION, self.image_size)
-        shape, n_sums = (2, H, W), len(self.class_names)
-        family, rng = by_name(settings.transform, (H, W)), np.random.default_rng(settings.seed)
-        u, inputs = settings.units, prod(shape)
-        budget = u * u + (inputs + n_sums + 2) * u + n_sums
-        if settings.model == "cnn":
-            filters = settings.filters or cnn_filters(shape, n_sums, budget)
-            return Model("cnn", shape, **cnn(shape, filters, n_sums, rng, dtype))
+        settings, sums, dtype = self.settings, len(self.class_names), np.float32
+        size = distorted_size(DISTORTION, self.image_size)
+        shape, u = (2, *size), settings.units
+        rng = np.random.default_rng(settings.seed)
+        budget = u * u + (prod(shape) + sums + 2) * u + sums
         if settings.model == "fcn":
-            return Model("fcn", shape, **fcn(shape, u, n_sums, rng, dtype))
-        transformers = Parallel(
-            **{
-                name: SpatialTransformer(fcn_localisation(shape, family, rng, dtype), family)
-                for name in BRANCHES[settings.model]
-            }
-        )
-        warped = (2 * len(transformers.names), H // 2, W // 2)  # pooled, as the paper does for RTS
-        u = fcn_units(prod(warped), n_sums, budget - transformers.n_parameters())
+            return Model("fcn", shape, **fcn(shape, u, sums, rng, dtype))
+        if settings.model == "cnn":
+            filters = settings.filters or cnn_filters(shape, sums, budget)
+            return Model("cnn", shape, **cnn(shape, filters, sums, rng, dtype))
+        family, branches = by_name(settings.transform, size), {}
+        for name in BRANCHES[settings.model]:
+            localisation = fcn_localisation(shape, family, rng, dtype)
+            branches[name] = SpatialTransformer(localisation, family)
+        transformers = Parallel(**branches)
+        warped = (2 * len(branches), size[0] // 2, size[1] // 2)  # pooled, as for RTS in table 1
+        u = fcn_units(prod(warped), sums, budget - transformers.n_parameters())
         if u < 1:
             raise ValueError(
                 f"units: expected more, since the localisation nets of {settings.model} alone have "
                 f"{transformers.n_parameters():,} parameters, got {settings.units}"
             )
-        classifier = fcn(warped, u, n_sums, rng, dtype)
-        layers = {"transformers": transformers, "pool": AvgPool2d(2), **classifier}
-        return Model(settings.model, shape, **layers)
+        layers = {"transformers": transformers, "pool": AvgPool2d(2)}
+        return Model(settings.model, shape, **layers, **fcn(warped, u, sums, rng, dtype))
 
     def transformers(self, model: Any) -> dict[str, SpatialTransformer]:
         """Those in parallel, by name."""
         return {name: getattr(model.transformers, name) for name in BRANCHES[self.settings.model]}
 
-    def paper(self) -> Paper:
+    def paper_error(self) -> float | None:
         """The cell of its table."""
         settings = self.settings
-        transform = settings.transform if BRANCHES[settings.model] else None
-        error = PAPER.get((settings.model, transform)) if settings.data == "mnist" else None
-        if error is None:
-            return Paper(None, "its table has MNIST only, with affine, projective and tps")
-        n_steps = self.order.per_epoch * settings.epochs
-        why = "the paper does not say how it was trained; this is one run of "
-        return Paper(error, f"{why}{n_steps:,} iterations of {settings.optimizer}")
+        return PAPER.get((settings.model, self.transform)) if settings.data == "mnist" else None
 
     def figures(self, model: Any) -> dict[str, Any]:
-        """How far each transformer specialises: in % of the test images, which digit it frames.
-
-        It frames the digit whose centre of ink it brings nearer to where it usually (in the median)
-        shows that digit's. One whose frames are off the image frames neither.
-        """
-        inputs, framed = self.data().inputs, {}
-        for name, transformer in self.transformers(model).items():
-            blocks = range(0, len(inputs), BLOCK)
-            V = [to_numpy(transformer(inputs[k : k + BLOCK], needs_dx=False)[0]) for k in blocks]
-            left, right = (from_the_usual(c) for c in ink_centres(np.concatenate(V)).swapaxes(0, 1))
-            shares = {"left": left < right, "right": right < left}
-            framed[name] = {side: 100 * float(which.mean()) for side, which in shares.items()}
-        return {"frames": framed} if framed else {}
-
-    def stem(self, *about: str) -> str:
-        """With the experiment's name."""
-        return f"addition-{super().stem(*about)}"
-
-    @classmethod
-    def title(cls, config: Mapping[str, Any]) -> str:
-        """With the experiment's name."""
-        return f"{super().title(config)}, addition"
+        """How far each transformer specialises: in % of the test images, which digit it frames."""
+        inputs, named = self.data().inputs, self.transformers(model)
+        frames = {name: framed(transformer, inputs) for name, transformer in named.items()}
+        return {"frames": frames} if frames else {}
 
     @classmethod
     def summary(cls, results: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -192,27 +154,27 @@ class Addition(Classification):
         return [*super().summary(results), *([("frames", "\n".join(lines))] if lines else [])]
 
 
-def ink_centres(images: Array) -> Array:
-    """Of each channel of images (N, C, H, W) the centre of its ink as (x, y), in pixels: (N, C, 2).
+def framed(transformer: SpatialTransformer, inputs: Array) -> dict[str, float]:
+    """In % of the images, whether a transformer frames the left or the right channel's digit.
 
-    NaN where there is none.
+    It frames the digit whose centre of ink it brings nearer to where it usually (in the median)
+    shows that digit's. One whose frames are off the image frames neither.
     """
+    centres = ink_centres(in_blocks(lambda U: transformer(U, needs_dx=False)[0], inputs))
+    known = np.ma.masked_invalid(centres)
+    usual = np.ma.median(known, axis=0).filled(0)  # type: ignore[no-untyped-call]
+    away = np.nan_to_num(np.linalg.norm(centres - usual, axis=2), nan=np.inf)  # (N, 2)
+    shares = {"left": away[:, 0] < away[:, 1], "right": away[:, 1] < away[:, 0]}
+    return {side: 100 * float(which.mean()) for side, which in shares.items()}
+
+
+def ink_centres(images: Array) -> Array:
+    """Centres of ink (x, y), in pixels, of images (N, C, H, W): (N, C, 2); NaN where is none."""
     H, W = images.shape[2:]
-    ink = images.sum(axis=(2, 3), dtype=np.float64)
+    ink = images.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        x = images.sum(axis=2, dtype=np.float64) @ np.arange(W) / ink
-        y = images.sum(axis=3, dtype=np.float64) @ np.arange(H) / ink
-    return np.stack([x, y], axis=2)
-
-
-def from_the_usual(places: Array) -> Array:
-    """How far each of some places (N, 2) is from their median; NaN is infinitely far."""
-    known = np.isfinite(places).all(axis=1)
-    distance = np.full(len(places), np.inf)
-    if known.any():
-        usual = np.median(places[known], axis=0)
-        distance[known] = np.linalg.norm(places[known] - usual, axis=1)
-    return distance
+        ink /= ink.sum(axis=(2, 3), keepdims=True)
+    return np.stack([ink.sum(axis=2) @ np.arange(W), ink.sum(axis=3) @ np.arange(H)], axis=2)
 
 
 def side_by_side(left: Array, right: Array, rng: np.random.Generator) -> Array:

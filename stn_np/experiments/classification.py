@@ -15,7 +15,7 @@ import numpy as np
 from stn_np import data
 from stn_np.backend import Array
 from stn_np.data import Dataset
-from stn_np.experiments.experiment import Experiment
+from stn_np.experiments.experiment import Experiment, Paper
 from stn_np.gpu.devices import to_device
 from stn_np.layers import cross_entropy
 from stn_np.module import Module
@@ -113,6 +113,11 @@ class Classification(Experiment):
 
     Settings: ClassVar[type[PictureSettings]]
 
+    #: What run folders and pictures are named by, besides data and model.
+    label: ClassVar[str] = ""
+    #: Why the paper has no figure for some settings.
+    no_figure: ClassVar[str]
+
     def __init__(
         self, settings: Any, device: str = "cpu", halves: tuple[Dataset, Dataset] | None = None
     ) -> None:
@@ -171,8 +176,12 @@ class Classification(Experiment):
     def order(self) -> BatchOrder:
         """Which training pictures come when."""
         settings = self.settings
-        count = len(self.halves[0].images)
-        return BatchOrder(count, settings.batch_size, settings.seed, self.device)
+        return BatchOrder(self.epoch_size, settings.batch_size, settings.seed, self.device)
+
+    @property
+    def epoch_size(self) -> int:
+        """How many training examples an epoch has."""
+        return len(self.halves[0].images)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -192,6 +201,11 @@ class Classification(Experiment):
     def class_names(self) -> tuple[str, ...]:
         """Of the classes that the model tells apart."""
         return self.halves[0].class_names
+
+    @property
+    def transform(self) -> str | None:
+        """The family of the model's transformers; None where it has none."""
+        return self.settings.transform if "st-" in self.settings.model else None
 
     def tested_on(self, inputs: Array, labels: Array) -> Data:
         """Data with this test set of NumPy arrays, some pictures of each class followed."""
@@ -227,7 +241,7 @@ class Classification(Experiment):
             "train_images": len(train.images),
             "test_images": len(test.images),
             "model": settings.model,
-            "transform": settings.transform if "st-" in settings.model else None,
+            "transform": self.transform,
         }
 
     def results(self, model: Module, tested: Measured) -> dict[str, Any]:
@@ -249,6 +263,23 @@ class Classification(Experiment):
             "confusion": confusion.tolist(),
         }
 
+    def paper(self) -> Paper:
+        """The paper's figure, and why ours may differ; or why there is none."""
+        if (error := self.paper_error()) is None:
+            return Paper(None, self.no_figure)
+        n_steps = self.order.per_epoch * self.settings.epochs
+        return Paper(error, self.why_different(n_steps, self.settings.optimizer))
+
+    def paper_error(self) -> float | None:
+        """The paper's test error in % with these settings, if it has one."""
+        return None
+
+    @staticmethod
+    def why_different(n_steps: int, optimizer: str) -> str:
+        """In words, why a run's error and the paper's may differ."""
+        why = "the paper does not say how it was trained; this is one run of "
+        return f"{why}{n_steps:,} iterations of {optimizer}"
+
     def figures(self, model: Module) -> dict[str, Any]:
         """Figures of the experiment's own about the trained model, by name."""
         return {}
@@ -256,11 +287,11 @@ class Classification(Experiment):
     def stem(self, *about: str) -> str:
         """Data and model; the transform, too, unless it is the default for these data."""
         settings = self.settings
-        parts = [Path(settings.data).name, *about, settings.model]
+        parts = [self.label, Path(settings.data).name, *about, settings.model]
         usual = self.Settings.defaults(settings.data).get("transform", "affine")
-        if "st-" in settings.model and settings.transform != usual:
-            parts.append(settings.transform)
-        return "-".join(parts)
+        if self.transform and self.transform != usual:
+            parts.append(self.transform)
+        return "-".join(filter(None, parts))
 
     def headline(self) -> str:
         """How many images there are."""
@@ -288,7 +319,8 @@ class Classification(Experiment):
         model, name = str(config["model"]), Path(str(config["data"])).name
         transform = f" ({config['transform']})" if "st-" in model else ""
         model = model.upper().replace("2X", "2×")
-        return f"{model}{transform} · {'MNIST' if name == 'mnist' else name}"
+        label = f", {cls.label}" if cls.label else ""
+        return f"{model}{transform} · {'MNIST' if name == 'mnist' else name}{label}"
 
 
 def choose(labels: Array, count: int = N_FOLLOWED) -> Array:

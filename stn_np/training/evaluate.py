@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,12 @@ def measure(
     return Measured(
         total_loss / len(inputs), figures, to_numpy(xp.concatenate(outputs)), to_numpy(targets)
     )
+
+
+def in_blocks(f: Callable[[Array], Array], inputs: Array, block: int = BLOCK) -> NDArray[Any]:
+    """f(inputs) for an f of each example on its own, a block at a time, as NumPy's: (N, ...)."""
+    parts = (inputs[k : k + block] for k in range(0, len(inputs), block))
+    return np.concatenate([to_numpy(f(part)) for part in parts])
 
 
 @dataclass(frozen=True)
