@@ -135,8 +135,9 @@ class Cell:
         got, right = int(frames.predictions[moment, self.digit]), int(frames.labels[self.digit])
         text, colour, weight = f"“{files.class_name(got)}”", INK, "normal"
         if got != right:
-            text, colour = f"✗ {text}, is {files.class_name(right)}", VERMILION
-            weight = "bold"
+            told = (f"✗ {text},", f"is {files.class_name(right)}")
+            text = ("\n" if sum(map(len, told)) > 15 else " ").join(told)  # a cell is not wider
+            colour, weight = VERMILION, "bold"
         self.axes[-1].set_title(
             text, y=-0.04, va="top", pad=0, fontsize=SMALL, color=colour, fontweight=weight
         )

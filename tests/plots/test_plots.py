@@ -146,13 +146,13 @@ def test_the_sheet_marks_wrong_digits_and_names_classes(tmp_path: Path) -> None:
     (run / "results.json").write_text(json.dumps({"class_names": names}))
     labels = [axes.get_title() for axes in draw_sheet(read_run(run)).axes if axes.get_title()]
     assert labels == [
-        "✗ “a very l…”, is zero",
+        "✗ “a very l…”,\nis zero",
         "✗ “five”, is one",
         "✗ “four”, is two",
         "“three”",
         "✗ “two”, is four",
         "✗ “one”, is five",
-        "✗ “zero”, is a very l…",
+        "✗ “zero”,\nis a very l…",
     ]
 
 
