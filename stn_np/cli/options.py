@@ -1,4 +1,4 @@
-"""What can be said on the command line, and its help."""
+"""The options of the command line, and their help."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def option_name(setting: str) -> str:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Room for long options, and no name broken at a hyphen."""
+    """Leaves room for long options, and breaks no name at a hyphen."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)

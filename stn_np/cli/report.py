@@ -52,7 +52,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int
 
 
 def training_summary(kind: type[Experiment], results: dict[str, Any], folder: Path) -> str:
-    """The end of a training: what, how well, how long, where.
+    """The summary of a finished training: what was trained, how well, how long, and where it lies.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def training_summary(kind: type[Experiment], results: dict[str, Any], folder: Pa
 def evaluation(
     kind: type[Experiment], results: dict[str, Any], title: Sequence[tuple[str, str]]
 ) -> str:
-    """The report of `eval`: what, how well, and of classes what is taken for what."""
+    """The report of `eval`: the run, its test error, and its confusion matrix."""
     rows = aligned([*title, *kind.summary(results)])
     return f"{rows}\n\n{_confusion(results)}" if "confusion" in results else rows
 

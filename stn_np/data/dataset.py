@@ -19,7 +19,7 @@ class DataError(ValueError):
 
 
 class DataUnavailableError(DataError):
-    """Data that are neither on this machine nor to be had from the network at the moment."""
+    """Data that are not on this machine, and that the network does not give now."""
 
 
 @dataclass(frozen=True, eq=False)

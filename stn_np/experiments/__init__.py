@@ -1,4 +1,4 @@
-"""Experiments: one short file each, that says everything about itself; and their registry."""
+"""Experiments, one file each, and their registry."""
 
 from __future__ import annotations
 

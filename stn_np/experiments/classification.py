@@ -42,7 +42,7 @@ TRANSFORM_HELP = (
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSettings(TrainingSettings):
-    """Settings of an experiment on labelled pictures; those without help are found out.
+    """Settings of an experiment on labelled pictures; those without help are filled in by us.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class PictureSettings(TrainingSettings):
 
     @classmethod
     def defaults(cls, name: str) -> Mapping[str, Any]:
-        """The settings of some data for all that the user did not say."""
+        """The default settings for some data."""
         return cls.by_data.get(name, cls.by_data["digits"])
 
     @classmethod
@@ -131,7 +131,7 @@ class Classification(Experiment):
         device: str = "cpu",
         halves: tuple[Dataset, Dataset] | None = None,
     ) -> Self:
-        """With what the user said, and the defaults for these data for all else."""
+        """Make it from the settings that the user gave; others have the defaults for these data."""
         name = given.get("data", "auto")
         halves = halves or data.load(name, given.get("data_dir"))
         if name == "auto":
@@ -208,7 +208,7 @@ class Classification(Experiment):
         return self.settings.transform if "st-" in self.settings.model else None
 
     def tested_on(self, inputs: Array, labels: Array) -> Data:
-        """Data with this test set of NumPy arrays, some pictures of each class followed."""
+        """These NumPy arrays as the test set; some pictures of each class are followed."""
         train, _ = self.halves
         if not len(inputs):
             raise ValueError("data: expected at least one test image, got none")
@@ -245,7 +245,7 @@ class Classification(Experiment):
         }
 
     def results(self, model: Module, tested: Measured) -> dict[str, Any]:
-        """What is taken for what, the paper's figure, and figures of the experiment's own."""
+        """The confusion matrix, the paper's figure, and the experiment's own figures."""
         found = Evaluation(tested.loss, tested.targets, self.answers(tested.outputs))
         confusion = found.confusion(len(self.class_names))
         per_class = confusion.sum(axis=1)
@@ -281,7 +281,7 @@ class Classification(Experiment):
         return f"{why}{n_steps:,} iterations of {optimizer}"
 
     def figures(self, model: Module) -> dict[str, Any]:
-        """Figures of the experiment's own about the trained model, by name."""
+        """The experiment's own figures about the trained model, by name."""
         return {}
 
     def stem(self, *about: str) -> str:

@@ -25,7 +25,7 @@ class Paper(NamedTuple):
 
 
 class Experiment(Task, Protocol):
-    """A `Task` that can be asked for by name, and that can be told about.
+    """A `Task` that has a name on the command line, and that describes itself.
 
     What is trained is said in the methods of `Task`: data, batch, model, loss, score, transformers.
     The methods here say how it is begun, and how it is shown.

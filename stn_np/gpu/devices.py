@@ -62,7 +62,7 @@ def choose_device(name: str) -> tuple[str, str]:
     except DeviceError as error:
         if name != "auto":
             raise
-        # Who has no NVIDIA GPU at all need not hear what to install for one.
+        # A user without an NVIDIA GPU need not be told what to install for one.
         why = error if driver_version() else "no NVIDIA driver was found"
         return "cpu", f"--device auto: running on the CPU, since {why}"
     return "gpu", ""
@@ -109,7 +109,7 @@ def to_device(x: Array, device: str) -> Array:
 
 
 def import_cupy() -> Any:
-    """CuPy, for who asks for a GPU. Everything else finds it only if somebody has imported it."""
+    """Import CuPy, for a caller who asked for a GPU; all other code only looks if it is there."""
     return importlib.import_module("cupy")
 
 
@@ -121,7 +121,7 @@ def find_cupy() -> Any:
         if error.name == "cupy":
             raise DeviceError(_not_installed()) from None
         raise DeviceError(_broken("cannot be imported", error)) from error
-    except Exception as error:  # what a CUDA library raises that cannot be loaded is its own affair
+    except Exception as error:  # a CUDA library that cannot be loaded may raise anything
         raise DeviceError(_broken("cannot be imported", error)) from error
     if not hasattr(cupy, "__version__"):  # Python takes any folder of that name for a package
         where = ", ".join(getattr(cupy, "__path__", ["?"]))
@@ -161,7 +161,7 @@ def _try(cupy: Any) -> None:
 
 
 def _why_no_gpu(error: str, cuda: int) -> str:
-    """What CUDA's answer to the question for GPUs means."""
+    """What CUDA's error code means when it is asked for GPUs."""
     driver = driver_version()
     if driver is None:
         return "no NVIDIA driver was found: a GPU needs one, from https://www.nvidia.com/drivers"
@@ -179,7 +179,7 @@ def _why_no_gpu(error: str, cuda: int) -> str:
 
 
 def _not_installed() -> str:
-    """What to do where there is no CuPy: the driver comes first, and is not to be had by pip."""
+    """What to do where there is no CuPy: first comes the driver, which pip does not have."""
     if driver_version() is None:
         return (
             "no NVIDIA driver was found, without which there is no GPU to use; once there is one, "

@@ -1,9 +1,9 @@
 """The matrix product, which on a GPU is cuBLAS's.
 
 CuPy (14.2) refuses to call cuBLAS while a stream is captured, and without matrix products there is
-no training step as a CUDA graph. cuBLAS itself has nothing against it. So it is asked directly, in
-the copy and with the handle that CuPy has; and always, that a graph gives the bits of single
-launches. Where it is not found, CuPy's product has to do, and steps are not graphs.
+no training step as a CUDA graph. cuBLAS itself allows it. So we call it directly, through CuPy's
+copy and handle. We always do, so that a graph gives the same bits as single launches. Where cuBLAS
+is not found, CuPy's product takes its place, and steps do not become graphs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from stn_np.backend import Array, array_module
 from stn_np.gpu.launcher import cublas
 
-#: Bytes that cuBLAS may use meanwhile. Its own it would allocate, which a graph had to repeat.
+#: Bytes of workspace. cuBLAS would allocate its own, and a graph would have to repeat that.
 WORKSPACE = 2**25
 
 #: By dtype: cudaDataType, cublasComputeType_t and the dtype of alpha and beta; cuBLAS's numbers.
 _TYPES = {"float16": (2, 68, "f"), "float32": (0, 68, "f"), "float64": (1, 70, "d")}
-#: cublasGemmAlgo_t: by cuBLAS's own judgement.
+#: cublasGemmAlgo_t: cuBLAS chooses.
 _DEFAULT = -1
 
 

@@ -1,4 +1,4 @@
-"""Every kernel that may ever be launched, for who compiles or counts them all."""
+"""Every kernel that may ever be launched, for those who compile or count them."""
 
 from __future__ import annotations
 

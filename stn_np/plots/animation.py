@@ -46,7 +46,7 @@ def save_animation(files: RunFiles, path: Path) -> Path:
 
 
 def choose_moments(count: int) -> list[int]:
-    """Choose all of `count` moments, or `MAX_MOMENTS`, most of them early: there more happens."""
+    """Choose all of `count` moments, or `MAX_MOMENTS`, most of them early, where more happens."""
     if count <= MAX_MOMENTS:
         return list(range(count))
     spread = np.linspace(0, 1, MAX_MOMENTS) ** 1.5 * (count - 1)

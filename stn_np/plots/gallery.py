@@ -27,7 +27,7 @@ SHADES = (
 
 
 def draw_gallery(folder: Path) -> list[Path]:
-    """Draw both pictures. They are the same everywhere: no data have to be there.
+    """Draw both pictures. They need no data, and are the same everywhere.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def draw_gallery(folder: Path) -> list[Path]:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    """Write a figure in 256 colours, chosen by us: half the file, and nothing to be seen of it."""
+    """Write a figure in 256 colours that we chose: half the size, and no visible difference."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

@@ -114,7 +114,7 @@ def write_head(figure: Figure, title: str, subtitle: str, frames: Followed) -> N
 
 
 def most_turned(frames: Followed) -> list[int]:
-    """Which of the followed digits of each class has the frame that is turned furthest at last."""
+    """Of each class, the followed digit whose frame is turned furthest in the end."""
     H, W = frames.images.shape[2:]
     warps = next(iter(frames.transformers.values()))
     out_shape = warps.warped.shape[-2:]

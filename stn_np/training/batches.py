@@ -1,7 +1,7 @@
 """Which training examples come when: a pure function of the step.
 
-All randomness comes from (seed, purpose, epoch, batch), so that a stopped run needs to remember
-nothing of it but the number of steps that it made.
+All randomness comes from (seed, purpose, epoch, batch). So a stopped run need only remember how
+many steps it made.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def find_run(path: Path) -> tuple[RunFolder, dict[str, Any]]:
 
 
 def check_new_folder(path: Path) -> None:
-    """A run may be written here: the folder is new or empty, and may be written. Changes nothing.
+    """Check that a run may be written here: the folder is new or empty, and writable.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def check_new_folder(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """A folder could be made or filled here. Tried out, not guessed from permissions.
+    """Check, by trying, that a folder can be made or filled here.
 
     Parameters
     ----------

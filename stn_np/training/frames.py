@@ -102,7 +102,7 @@ def _to_be_shown(maps: Array) -> Array:
 
 
 class _Watched(Module):
-    """A module in whose place it stands, and which it calls; input and output are noted."""
+    """Stands in the place of a module and calls it; notes its input and output."""
 
     def __init__(self, module: Module, calls: dict[int, tuple[Array, Array]]) -> None:
         self.module = module

@@ -124,7 +124,7 @@ class TrainingSettings:
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
-        """Check what a user said; others have to fit together, and may add to it."""
+        """Check what a user gave. Subclasses check what has to fit together."""
         cls.check(given, label)
 
     @classmethod

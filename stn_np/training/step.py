@@ -1,8 +1,8 @@
 """One training step: forward, backward, update. A CPU calls it; a GPU captures it as a CUDA graph.
 
-A graph repeats the same launches on the same memory. So inputs and targets are copied to a fixed
-place first, and so are the few numbers that are other ones in each step: which step it is, the
-learning rate, and what Adam makes of it. On a GPU nothing in a step waits for the GPU.
+A graph repeats the same launches on the same memory. So inputs and targets are first copied to a
+fixed place. So are the few numbers that change: the step, the learning rate, and Adam's
+corrections. Nothing in a step waits for the GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run's files: either the old one or the new one, whole, whenever the power goes."""
+"""A run's files: whenever the power fails, each is the old one or the new one, and whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training must know of that which it trains, and nothing else."""
+"""All that training must know about what it trains."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Task(Protocol):
     def score(self, outputs: Array, targets: Array) -> Mapping[str, Array]:
         """Named figures, one for each sample, (N,).
 
-        Of truth values the share is reported, in %; of numbers the mean.
+        Truth values are reported as a share in %, numbers as their mean.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The distortions by name, and what is done with one."""
+"""The distortions by name, and how pictures are distorted."""
 
 from __future__ import annotations
 
