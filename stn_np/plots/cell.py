@@ -103,7 +103,9 @@ class Cell:
         """Draw the example as it was at one moment of the training."""
         colours = colours_of(frames)
         for axes, panel in zip(self.axes, panels_of(frames), strict=True):
-            axes.clear()
+            # Not axes.clear(), which makes new ticks: most of the time of an animation.
+            for artist in (*axes.images, *axes.lines, *axes.patches):
+                artist.remove()
             axes.set_axis_off()
             if panel.output:
                 (name,) = panel.frames_of
