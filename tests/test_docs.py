@@ -1,5 +1,6 @@
 """The guides tell the truth: every block of code in README.md and docs/ is run or checked."""
 
+import importlib
 import re
 import shlex
 import sys
@@ -54,6 +55,15 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch):
         with stand_in.installed() if on_gpu else nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("error")
             exec(compile(piece, page.name, "exec"), {"__name__": "page"})
+
+
+def test_the_table_of_addition_is_that_of_the_result_files(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    addition = importlib.import_module("addition")
+    page = (ROOT / "docs/explanation/addition.md").read_text(encoding="utf-8")
+    shown = page.split(addition.BEGIN)[1].split(addition.END)[0]
+    assert shown.strip() == addition.table(ROOT / "benchmarks/results/addition").strip()
+    assert shown.count("| **") == 4  # all four models
 
 
 def commands() -> list[tuple[str, str]]:
