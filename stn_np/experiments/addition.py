@@ -1,7 +1,8 @@
 """MNIST addition (appendix A.1): two distorted digits in two channels, their sum as 19 classes.
 
-The digits lie anywhere in 42 x 42, and overlap in the plane. Two transformers in parallel read and
-warp both channels each; in training, each comes to follow one digit.
+The digits lie anywhere in 42 x 42, and overlap in the plane; "left" is channel 0, "right" is 1. Two
+transformers in parallel read and warp both channels each, which makes four channels. In training
+each of the two comes to follow one digit.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class AdditionSettings(PictureSettings):
         0, "filters of each convolution in cnn", minimum=0, shown="as many parameters as the others"
     )
 
-    # While nothing is learned yet, gradients are noise: at the full rate they would throw the
-    # frames off the image.
+    # loc_lr_factor 0.1: while nothing is learned yet, gradients are noise. At the full rate they
+    # would throw the transformers off the image.
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mnist": {"repeats": 1, "epochs": 60, "lr": 2e-3, "loc_lr_factor": 0.1},
         "digits": {"repeats": 8, "epochs": 50, "lr": 2e-3, "loc_lr_factor": 0.1},
@@ -81,16 +82,16 @@ class Addition(Classification):
         _, test = self.halves
         rng = np.random.default_rng([self.settings.test_seed, TEST_STREAM])
         other = rng.permutation(len(test.images))
-        inputs = side_by_side(test.images, test.images[other], rng)
+        inputs = as_channels(test.images, test.images[other], rng)
         return self.tested_on(inputs, test.labels + test.labels[other])
 
     def batch(self, step: int) -> tuple[Array, Array]:
         """Each digit of the batch beside any other: (N, 2, 42, 42), and their sums (N,)."""
         rows, rng = self.order[step]
         images, labels = self.train
-        rows = rows % len(images)
+        rows = rows % len(images)  # each digit comes `repeats` times
         other = to_device(rng.integers(len(images), size=len(rows)), self.device)
-        return side_by_side(images[rows], images[other], rng), labels[rows] + labels[other]
+        return as_channels(images[rows], images[other], rng), labels[rows] + labels[other]
 
     @property
     def epoch_size(self) -> int:
@@ -108,7 +109,7 @@ class Addition(Classification):
         size = distorted_size(DISTORTION, self.image_size)
         shape, u = (2, *size), settings.units
         rng = np.random.default_rng(settings.seed)
-        budget = u * u + (prod(shape) + sums + 2) * u + sums
+        budget = u * u + (prod(shape) + sums + 2) * u + sums  # parameters of fcn with u units
         if settings.model == "fcn":
             return Model("fcn", shape, **fcn(shape, u, sums, rng, dtype))
         if settings.model == "cnn":
@@ -120,14 +121,14 @@ class Addition(Classification):
             branches[name] = SpatialTransformer(localisation, family)
         transformers = Parallel(**branches)
         warped = (2 * len(branches), size[0] // 2, size[1] // 2)  # pooled, as for RTS in table 1
-        u = fcn_units(prod(warped), sums, budget - transformers.n_parameters())
-        if u < 1:
+        left_over = fcn_units(prod(warped), sums, budget - transformers.n_parameters())
+        if left_over < 1:
             raise ValueError(
                 f"units: expected more, since the localisation nets of {settings.model} alone have "
                 f"{transformers.n_parameters():,} parameters, got {settings.units}"
             )
         layers = {"transformers": transformers, "pool": AvgPool2d(2)}
-        return Model(settings.model, shape, **layers, **fcn(warped, u, sums, rng, dtype))
+        return Model(settings.model, shape, **layers, **fcn(warped, left_over, sums, rng, dtype))
 
     def transformers(self, model: Any) -> dict[str, SpatialTransformer]:
         """Those in parallel, by name."""
@@ -157,8 +158,8 @@ class Addition(Classification):
 def framed(transformer: SpatialTransformer, inputs: Array) -> dict[str, float]:
     """In % of the images, whether a transformer frames the left or the right channel's digit.
 
-    It frames the digit whose centre of ink it brings nearer to where it usually (in the median)
-    shows that digit's. One whose frames are off the image frames neither.
+    Each digit has a usual place in the outputs: the median of its centres of ink. The transformer
+    frames the digit that is nearer to its usual place; neither, if it looks off the image.
     """
     centres = ink_centres(in_blocks(lambda U: transformer(U, needs_dx=False)[0], inputs))
     known = np.ma.masked_invalid(centres)
@@ -177,8 +178,8 @@ def ink_centres(images: Array) -> Array:
     return np.stack([ink.sum(axis=2) @ np.arange(W), ink.sum(axis=3) @ np.arange(H)], axis=2)
 
 
-def side_by_side(left: Array, right: Array, rng: np.random.Generator) -> Array:
-    """Digits (N, 1, H, W) twice, each distorted on its own, as channels: (N, 2, H', W')."""
+def as_channels(left: Array, right: Array, rng: np.random.Generator) -> Array:
+    """Two batches of digits (N, 1, H, W), each distorted on its own, to (N, 2, H', W')."""
     channels = [distort(digits, DISTORTION, rng) for digits in (left, right)]
     both: Array = array_module(left=left).concatenate(channels, axis=1)
     return both

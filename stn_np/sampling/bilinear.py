@@ -27,9 +27,8 @@ from stn_np.sampling.rules import Rules
 #: the last, has nothing but padding for neighbours; all points further out are moved there.
 PAD = 2
 
-#: Up to so many channels the forward pass keeps dV/dx and dV/dy for the backward pass, which then
-#: takes 0.7 of the time, or without dU a third. With more they would take too much memory, and the
-#: image is read again.
+#: Up to so many channels the forward pass keeps dV/dx and dV/dy for the backward pass. With more
+#: they would take too much memory; to read the image again takes 1.4 times as long, without dU 3.
 FEW_CHANNELS = 4
 
 #: Of a point's four neighbours: upper left, upper right, lower left, lower right.
@@ -44,8 +43,8 @@ class Points(NamedTuple):
     images: slice
     columns: slice
     corner: Array  # flat index of the upper left neighbour, in channel 0 of the padded images
-    fx: Array  # distance from that neighbour to the right, in [0, 1)
-    fy: Array  # and downwards
+    fx: Array  # how far the point lies to the right of that neighbour, in [0, 1)
+    fy: Array  # and below it
     x_sign: Array | None  # of the padding rule: 1, -1 where mirrored, 0 outside; None: 1
     y_sign: Array | None
 
@@ -60,9 +59,9 @@ Gradients: TypeAlias = Iterator[tuple[Points, Array, Array]]
 class Axis:
     """Pixel coordinates along one axis, to which `shift` has been added.
 
-    shift = M - (size - 1) // 2. Adding the large number M rounds x, which makes the identity exact
-    (see `to_pixels`). It stays added: as a whole number it changes no fraction, and `split` needs
-    coordinates that are positive.
+    shift = M - (size - 1) // 2 holds the large number M of `coordinates.to_pixels`, whose addition
+    rounds x and makes the identity exact. It stays added: as a whole number it changes no fraction,
+    and `split` needs positive coordinates.
     """
 
     def __init__(self, size: int, dtype: np.dtype[Any], rules: Rules) -> None:
@@ -74,7 +73,7 @@ class Axis:
         self.ends = ends.view(np.int32 if dtype == np.float32 else np.int64)
 
     def move(self, x: Array) -> Array | None:
-        """Move x onto the image, in place, where the padding mode says so; the sign of this."""
+        """Move x onto the image, in place; returns the new x's derivative, None for 1."""
         if (move := self.rules.padding.move) is None:
             return None
         x -= self.shift
@@ -146,7 +145,7 @@ def from_affine(
 ) -> Source:
     """Points of affine maps, eq. (1): A (N or 1, 2, 3), in pixels from the middles of both images.
 
-    The pullback gives dA (N, 2, 3). A's third column also takes what is added to each coordinate.
+    The pullback gives dA (N, 2, 3). Each axis's shift is part of A's third column.
     """
     axes = axes_of(U, dtype, rules)
     shifted = A.copy()
@@ -185,7 +184,7 @@ def target_rows(out_size: tuple[int, int], dtype: np.dtype[Any], start: int, sto
 def locate(
     U_shape: tuple[int, ...], source: Source, N: int, offset: float = 0.0
 ) -> Iterator[Points]:
-    """Where the points lie in the padded images, or those `offset` pixels on; block by block."""
+    """Where the points lie in the padded images, block by block; `nearest.py` has an offset."""
     N_U, C, H, W = U_shape
     x_axis, y_axis = source.axes
     W_p = W + 2 * PAD
@@ -240,7 +239,7 @@ def bilinear(
             blocks.append((points, parts))
 
     def gradients(dV: Array, dflat: Array | None) -> Gradients:
-        """Adds eq. (6) to dflat, and yields eq. (7)."""
+        """A generator: it adds eq. (6) to dflat as it is consumed, and yields eq. (7)."""
         for points, parts in blocks:
             dx = dy = None
             for channels, dV_dxy in parts:
@@ -262,9 +261,9 @@ def bilinear(
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         dflat = np.zeros_like(flat) if needs_dU else None
-        flow = gradients(dV.reshape(N, C, H_out * W_out), dflat)
-        ds = source.backward(flow) if needs_ds else None
-        deque(flow, 0)  # where nobody asked for eq. (7), this does eq. (6)
+        by_block = gradients(dV.reshape(N, C, H_out * W_out), dflat)
+        ds = source.backward(by_block) if needs_ds else None
+        deque(by_block, 0)  # consumes what is left: all of it unless needs_ds
         if dflat is None:
             return None, ds
         return crop(dflat.reshape(padded.shape), PAD, PAD).astype(U.dtype), ds

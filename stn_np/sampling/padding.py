@@ -57,7 +57,7 @@ def mirrored_pixel(m: Array, size: int, align_corners: bool) -> Array:
 
 
 def mirror(xp: Any, x: Array, size: int, align_corners: bool) -> Array:
-    """At both ends as often as needed; then clamp, for half a pixel may lie outside."""
+    """Mirror points outside at both ends as often as needed; then clamp, by up to half a pixel."""
     low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
     if span == 0:  # a single pixel between two mirrors
         x[...] = 0

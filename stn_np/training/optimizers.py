@@ -305,7 +305,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
-    Before each of Adam's steps, ``p *= 1 - lr * weight_decay``.
+    Before each of Adam's steps, ``p *= 1 - lr * weight_decay``, in `Adam._update`.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def affine_grid(
         backward(dgrid) returns dtheta, shaped as theta.
     """
     xp = array_module(theta=theta)
-    n = 3 if theta.shape[1:] in ((3, 4), (12,)) else 2
+    n = 3 if theta.shape[1:] in ((3, 4), (12,)) else 2  # (12,): the message names (3, 4)
     check_array("theta", theta, ("N", n, n + 1))
     N, shape = theta.shape[0], check_sizes("out_shape", out_shape, n)
     dtype = np.promote_types(theta.dtype, np.float32)
@@ -92,7 +92,7 @@ class MatrixFamily(Described):
         return A, pullback(dA=A)(backward)
 
     def make_matrix(self, theta: Array, h_over_w: float) -> tuple[Array, Backward]:
-        """What `matrix` does, of a theta that fits, for an image with these proportions."""
+        """`matrix` without its checks, for an image with these proportions."""
         raise NotImplementedError(f"{type(self).__name__} defines no matrix")
 
     def __call__(
@@ -113,7 +113,7 @@ class Affine(MatrixGroup, MatrixFamily):
 
     name = "affine"
     n_params = 6
-    n_rows = 3
+    n_rows = 3  # of the square matrix
     identity = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
     identity.flags.writeable = False  # all share it
 
@@ -135,7 +135,7 @@ class Affine3d(MatrixGroup):
 
     name = "affine3d"
     n_params = 12
-    n_rows = 4
+    n_rows = 4  # of the square matrix
     n_dims = 3
     identity = np.eye(3, 4).ravel()
     identity.flags.writeable = False  # all share it
