@@ -124,7 +124,7 @@ def tensor_cores(tf32: bool) -> Iterator[None]:
 
     Its matrix products do not, unless one asks for it, and neither do CuPy's.
     """
-    with torch.backends.cudnn.flags(benchmark=True, allow_tf32=tf32):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32):
         yield
 
 

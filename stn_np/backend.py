@@ -121,6 +121,6 @@ def scatter_add(target: Array, index: Array, values: Array) -> None:
     NumPy has a fast loop for flat indices: 30 times faster than ``add.at`` with rows.
     """
     if _is_cupy(target):
-        sys.modules["cupyx"].scatter_add(target, index, values)
+        sys.modules["cupy"].add.at(target, index, values)
     else:
         np.add.at(target, index, values)

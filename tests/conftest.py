@@ -73,6 +73,25 @@ def _cupy_is_the_stand_in(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _auto_is_the_cpu() -> Iterator[None]:
+    """Commands that name no device run on the CPU, also where there is a GPU: the same everywhere.
+
+    What "auto" does is tested in `tests/gpu`, and there it is itself.
+    """
+    from stn_np.cli import commands, train
+    from stn_np.gpu.devices import choose_device
+
+    def choose(name: str) -> tuple[str, str]:
+        here = "tests/gpu/" in os.environ.get("PYTEST_CURRENT_TEST", "")
+        return choose_device("cpu" if name == "auto" and not here else name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (commands, train):
+            patch.setattr(module, "choose_device", choose)
+        yield
+
+
 @pytest.fixture
 def stand_in() -> ModuleType:
     """The stand-in for CuPy, whatever libraries there are: `stand_in.cupy`, `stand_in.pretend`."""

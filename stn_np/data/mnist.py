@@ -78,14 +78,20 @@ def _named_folder(data_dir: str | Path) -> Path:
 
 def _find_folder(download: bool) -> Path:
     """The first place with all four files; the cache is filled from the network if allowed."""
-    import pooch
-
-    cache = Path(pooch.os_cache("stn_np"))
     variable = os.environ.get(ENVIRONMENT)
-    for folder in ([Path(variable)] if variable else []) + [cache]:
-        if not _missing_files(folder):
-            return folder
+    if variable and not _missing_files(Path(variable)):
+        return Path(variable)
     told = f"${ENVIRONMENT} ({variable or 'not set'})"
+    try:
+        import pooch
+    except ImportError as error:
+        raise DataUnavailableError(
+            f"MNIST: the files are not in {told}, and the cache and the network need pooch, which "
+            f"is not installed (pip install pooch); {_ADVICE}"
+        ) from error
+    cache = Path(pooch.os_cache("stn_np"))
+    if not _missing_files(cache):
+        return cache
     tried = f"the files are neither in {told} nor in the cache ({cache})"
     if not download:
         raise DataUnavailableError(f"MNIST: {tried}; {_ADVICE}")

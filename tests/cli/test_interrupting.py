@@ -15,7 +15,7 @@ import stn_np.plots
 from stn_np.cli import main
 
 SETTINGS = ["--data", "digits", "--model", "st-fcn", "--filters", "32", "--epochs", "3"]
-SETTINGS += ["--batch-size", "256"]  # five steps an epoch
+SETTINGS += ["--device", "cpu", "--batch-size", "256"]  # five steps an epoch
 
 #: Runs the program, and after step 7 says so and waits for a signal.
 WAITING = """

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import struct
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -151,6 +152,17 @@ def test_cache_where_the_environment_has_not_all_files(tmp_path, monkeypatch, ca
     assert str(cache) in halves[0].note
     assert "STN_NP_DATA" in halves[0].note
     assert "does not hold all four" in halves[0].note
+
+
+def test_the_environment_needs_no_pooch(tmp_path, monkeypatch):
+    """It is for the cache and the network only: a machine without either may lack it."""
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setenv("STN_NP_DATA", str(fill(tmp_path / "named")))
+    train, _ = load_mnist()
+    np.testing.assert_array_equal(train.labels, make_values("train-labels-idx1-ubyte"))
+    monkeypatch.setenv("STN_NP_DATA", str(tmp_path))
+    with pytest.raises(DataUnavailableError, match=r"need pooch, which is not .*pip install pooch"):
+        load_mnist()
 
 
 def test_nowhere_and_no_download(monkeypatch, network):

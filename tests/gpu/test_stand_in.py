@@ -166,12 +166,15 @@ def test_memory_that_nobody_wrote_is_nan(cupy: Any) -> None:
     assert np.isnan(cupy.empty(3).get()).all() and cupy.empty(1, int).get()[0] > 2**62
 
 
-def test_scatter_add(cupy: Any) -> None:
+def test_add_at(cupy: Any) -> None:
     import cupyx
 
-    target = cupy.zeros(3)
-    cupyx.scatter_add(target, cupy.asarray([0, 2, 2]), cupy.asarray([1.0, 2, 3]))
+    target, index, values = cupy.zeros(3), cupy.asarray([0, 2, 2]), cupy.asarray([1.0, 2, 3])
+    cupy.add.at(target, index, values)
     assert target.tolist() == [1, 0, 5]
+    with pytest.warns(DeprecationWarning, match="cupy.add.at"):
+        cupyx.scatter_add(target, index, values)
+    assert target.tolist() == [2, 0, 10]
 
 
 # ------------------------------------------------------------------------------- synchronisations

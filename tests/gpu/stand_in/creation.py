@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -107,5 +108,7 @@ def result_type(*args: Any) -> np.dtype[Any]:
 
 
 def scatter_add(a: Any, slices: Any, value: Any) -> None:
-    """cupyx.scatter_add"""
-    a.scatter_add(slices, value)
+    """cupyx.scatter_add, which CuPy 14 has but warns of."""
+    text = "`cupyx.scatter_add` is deprecated, use `cupy.add.at` instead"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    a._add_at(slices, value)

@@ -110,6 +110,8 @@ def lookup(name: str) -> Any:
     """What ``cupy.<name>`` is, or AttributeError."""
     if name in names.UFUNCS:
         found: Any = ufunc(name)
+        if name == "add":
+            found.at = lambda a, indices, b: a._add_at(indices, b)
     elif name in names.FUNCTIONS:
         found = function(name)
     elif name in names.PASSED_THROUGH:

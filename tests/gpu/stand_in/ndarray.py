@@ -230,10 +230,10 @@ class ndarray:
     def fill(self, value: Any) -> None:
         self[...] = value
 
-    def scatter_add(self, index: Any, values: Any) -> None:
-        """Through cupyx.scatter_add: repeated indices add up."""
+    def _add_at(self, index: Any, values: Any) -> None:
+        """cupy.add.at: repeated indices add up."""
         if self.dtype not in ("f4", "f8", "f2", "i4", "u4", "u8"):
-            raise TypeError(f"scatter_add is not supported for {self.dtype}")
+            raise TypeError(f"add.at is not supported for {self.dtype}")
         plain = check_index(index, assigned=values)
         call_ufunc(lambda a, b, out: np.add.at(out, plain, b), self, values, out=self)
 
