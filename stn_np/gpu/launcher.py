@@ -25,8 +25,9 @@ from stn_np.checks import format_shape
 THREADS = 256
 #: Blocks in a launch, at most: CUDA's own limit along x. A thread takes several items beyond it.
 MAX_BLOCKS = 2**31 - 1
-#: For the compiler, beside what CuPy adds.
-OPTIONS = ("-std=c++17",)
+#: For the compiler, beside what CuPy adds. Without fused multiply-adds two kernels that locate the
+#: same point find the same place, bit for bit, and the arithmetic is NumPy's.
+OPTIONS = ("-std=c++17", "-fmad=false")
 
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 

@@ -214,8 +214,9 @@ class Sampling:
             Argument("weights", weights, self.wide, (n * self.taps,)),
         )
         A = self.wide.name
-        launch(TRANSPOSE, "fill", (A, *template), n, source.points, *lists, self.C, *geometry)
-        launch(TRANSPOSE, "sort_rows", (A,), rows, *lists)
+        most = n * self.taps
+        launch(TRANSPOSE, "fill", (A, *template), n, source.points, *lists, most, self.C, *geometry)
+        launch(TRANSPOSE, "sort_rows", (A,), rows, *lists, most)
 
         dU: Array = xp.empty(self.U.shape, self.T)
         channels, groups = self._channels(rows)
@@ -227,7 +228,7 @@ class Sampling:
             *lists,
             self._points("dV", dV),
             self._image("dU", dU),
-            *(self.C, self.plane, self.P, channels),
+            *(most, self.C, self.plane, self.P, channels),
         )
         return dU
 

@@ -13,11 +13,24 @@
 //   weights  (entries,)
 //
 // Of integers atomic additions are harmless: the sum is the same in any order.
+//
+// `fill` finds what `count` found, for both locate points by the same arithmetic. Should they ever
+// differ, the result is wrong, but nothing is read or written beyond the `entries` of the lists.
 #include "points.cuh"
 
 __device__ constexpr int power(int base, int exponent) {
     return exponent ? base * power(base, exponent - 1) : 1;
 }
+
+// The entries of a row.
+struct Row {
+    int64 begin, end;
+
+    __device__ Row(const int64* ends, int64 row, int64 entries) {
+        begin = row ? ends[row - 1] : 0;
+        end = ends[row] < entries ? ends[row] : entries;
+    }
+};
 
 __device__ __forceinline__ int64 add_one(int64* x) {
     return int64(atomicAdd(reinterpret_cast<unsigned long long*>(x), 1ull));
@@ -43,8 +56,8 @@ __global__ void count(
 template <typename A, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
 __global__ void fill(
     int64 items, const typename Source::X* __restrict__ points, int64* __restrict__ ends,
-    int64* __restrict__ keys, A* __restrict__ weights, int64 C, int64 D, int64 H, int64 W, int64 P,
-    int64 row_step, int64 step_n, int64 second, int64 third
+    int64* __restrict__ keys, A* __restrict__ weights, int64 entries, int64 C, int64 D, int64 H,
+    int64 W, int64 P, int64 row_step, int64 step_n, int64 second, int64 third
 ) {
     constexpr int TAPS = power(MODE, Source::DIM);
     const Source source{points, step_n, second, third};
@@ -54,6 +67,7 @@ __global__ void fill(
         const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, n, p, size);
         spread<Source::DIM - 1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
             const int64 slot = add_one(ends + n * row_step + offset);
+            if (slot >= entries) return;
             keys[slot] = (n * C * P + p) * TAPS + tap;
             weights[slot] = weight;
         });
@@ -64,18 +78,19 @@ __global__ void fill(
 // thousands of entries that a pixel gets when a whole grid falls on it take no n^2 steps.
 template <typename A>
 __global__ void sort_rows(
-    int64 items, const int64* __restrict__ ends, int64* __restrict__ keys, A* __restrict__ weights
+    int64 items, const int64* __restrict__ ends, int64* __restrict__ keys, A* __restrict__ weights,
+    int64 entries
 ) {
-    FOR_EACH_ITEM(row, items) {
-        const int64 begin = row ? ends[row - 1] : 0, end = ends[row];
+    FOR_EACH_ITEM(i, items) {
+        const Row row(ends, i, entries);
         int64 gap = 1;
-        while (gap < (end - begin) / 3) gap = 3 * gap + 1;
+        while (gap < (row.end - row.begin) / 3) gap = 3 * gap + 1;
         for (; gap > 0; gap /= 3) {
-            for (int64 i = begin + gap; i < end; ++i) {
-                const int64 key = keys[i];
-                const A weight = weights[i];
-                int64 j = i;
-                for (; j - gap >= begin && keys[j - gap] > key; j -= gap) {
+            for (int64 k = row.begin + gap; k < row.end; ++k) {
+                const int64 key = keys[k];
+                const A weight = weights[k];
+                int64 j = k;
+                for (; j - gap >= row.begin && keys[j - gap] > key; j -= gap) {
                     keys[j] = keys[j - gap];
                     weights[j] = weights[j - gap];
                 }
@@ -92,18 +107,17 @@ template <typename T, int TAPS>
 __global__ void gather(
     int64 items, const int64* __restrict__ ends, const int64* __restrict__ keys,
     const typename Wide<T>::type* __restrict__ weights, const T* __restrict__ dV,
-    T* __restrict__ dU, int64 C, int64 plane, int64 P, int64 channels
+    T* __restrict__ dU, int64 entries, int64 C, int64 plane, int64 P, int64 channels
 ) {
     using A = typename Wide<T>::type;
     constexpr int AT_ONCE = 4;
     FOR_EACH_ITEM(i, items) {
         const Item item(i, plane, C, channels);
-        const int64 row = item.n * plane + item.p;
-        const int64 begin = row ? ends[row - 1] : 0, end = ends[row];
+        const Row row(ends, item.n * plane + item.p, entries);
         T* out = dU + item.n * C * plane + item.p;
         for (int64 c = item.c_begin; c < item.c_end; c += AT_ONCE) {
             A sum[AT_ONCE] = {};
-            for (int64 entry = begin; entry < end; ++entry) {
+            for (int64 entry = row.begin; entry < row.end; ++entry) {
                 const T* upstream = dV + (keys[entry] / TAPS + c * P);
                 const A weight = weights[entry];
 #pragma unroll

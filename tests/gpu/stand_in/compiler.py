@@ -38,6 +38,9 @@ CHOICES = (
 
 SANITIZE = os.environ.get("STN_NP_SANITIZE") == "1"
 
+#: As if the option -fmad=false were forgotten: results must be as good.
+FUSED = os.environ.get("STN_NP_FUSED") == "1"
+
 
 @lru_cache(maxsize=1)
 def _compiler() -> tuple[str, ...] | None:
@@ -58,7 +61,8 @@ def compiler_missing() -> str:
 def _flags() -> list[str]:
     compiler = _compiler()
     assert compiler, compiler_missing()
-    flags = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off"]
+    flags = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden"]
+    flags += ["-ffp-contract=fast", "-mfma"] if FUSED else ["-ffp-contract=off"]
     if "clang" not in compiler[1]:
         flags.append("-fno-gnu-unique")  # else libraries share statics of templates
     if SANITIZE:
@@ -173,8 +177,8 @@ def _header() -> str:
 
 def _options(options: tuple[str, ...]) -> list[str]:
     known = [o for o in options if o.startswith(("-std=", "--std=", "-D"))]
-    if len(known) != len(options):
-        raise ValueError(f"the stand-in knows -std= and -D, got {options}")
+    if len(known) + ("-fmad=false" in options) != len(options):
+        raise ValueError(f"the stand-in knows -std=, -D and -fmad=false, got {options}")
     return known
 
 
