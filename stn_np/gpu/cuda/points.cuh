@@ -177,26 +177,12 @@ __device__ __forceinline__ Derivatives<A, AXIS + 1> read_derivatives(
     return sum;
 }
 
-// Whether all that a point reads lies outside.
-template <typename X, int DIM, Mode MODE>
-__device__ __forceinline__ bool reads_nothing(const Point<X, DIM, MODE>& point) {
-    bool nothing = false;
-    for (int axis = 0; axis < DIM; ++axis) {
-        bool none = true;
-#pragma unroll
-        for (int j = 0; j < MODE; ++j) none = none && point.axis[axis].tap[j].offset == OUTSIDE;
-        nothing = nothing || none;
-    }
-    return nothing;
-}
-
 // What comes back to a point: dL/dx, dL/dy, ... in pixels, summed over the channels in their order.
 template <typename T, typename A, typename X, int DIM, Mode MODE>
 __device__ __forceinline__ void back_to_point(
     const T* image, const T* upstream, const Point<X, DIM, MODE>& point, int64 C, int64 plane,
     int64 P, A outside, A (&dx)[DIM]
 ) {
-    if (reads_nothing(point)) return;  // slopes add up to 0, but with rounding
 #pragma unroll CHANNELS_AT_ONCE<MODE, DIM>
     for (int64 c = 0; c < C; ++c) {
         const auto dV = read_derivatives<DIM - 1>(image + c * plane, point, 0, outside);
