@@ -17,6 +17,7 @@ from stn_np import layers, transforms
 from stn_np.backend import to_numpy
 from stn_np.gpu import sampling as gpu_sampling
 from stn_np.gpu import source as gpu_source
+from stn_np.gpu.launcher import Argument, launch
 from stn_np.sampling import PADDING_MODES
 
 CASES = [
@@ -132,6 +133,46 @@ def test_the_same_bits_whichever_thread_comes_first(
     expected = dU()
     with stand_in.threads_backwards():
         np.testing.assert_array_equal(dU(), expected)
+
+
+def test_lists_are_never_left(gpu: ModuleType, rng: np.random.Generator) -> None:
+    """If `count` had found less than `fill` does: nothing is written or read beyond the lists."""
+    n, rows, entries = 12, 6, 40  # 48 are found
+    grid = gpu.asarray(rng.uniform(-0.9, 0.9, (1, 3, 4, 2)).astype(np.float32))
+    source = gpu_source.from_grid((2, 3), grid, 1)
+    ends = gpu.asarray(np.linspace(0, entries, rows).astype(np.int64))
+    keys, weights = gpu.full(64, -7, np.int64), gpu.full(64, -7, np.float32)
+    lists = (
+        Argument("ends", ends, np.int64, (rows,)),
+        Argument("keys", keys, np.int64, (64,)),
+        Argument("weights", weights, np.float32, (64,)),
+    )
+    rules = source.kind, "LINEAR", "BORDER", True
+    geometry = *source.size, n, 0, *source.steps
+    launch(
+        gpu_sampling.TRANSPOSE,
+        "fill",
+        ("float32", *rules),
+        n,
+        source.points,
+        *lists,
+        entries,
+        1,
+        *geometry,
+    )
+    assert int(ends.max()) > entries
+    assert (keys[entries:] == -7).all() and (weights[entries:] == -7).all()
+    launch(gpu_sampling.TRANSPOSE, "sort_rows", ("float32",), rows, *lists, entries)
+    assert (keys[entries:] == -7).all()
+    keys[:] = 0
+    weights[:] = 1
+    weights[entries:] = np.inf  # to read one of these shows
+    dV, dU = gpu.ones((1, 1, n), np.float32), gpu.empty((1, 1, 2, 3), np.float32)
+    upstream = Argument("dV", dV, np.float32, dV.shape)
+    image = Argument("dU", dU, np.float32, dU.shape)
+    sizes = entries, 1, rows, n, 1
+    launch(gpu_sampling.TRANSPOSE, "gather", ("float32", 4), rows, *lists, upstream, image, *sizes)
+    assert np.isfinite(to_numpy(dU)).all()
 
 
 @pytest.mark.parametrize(("N", "out_size"), [(270_000, (1, 1)), (90_000, (1, 3))])
