@@ -8,16 +8,21 @@ is not found, CuPy's product takes its place, and steps do not become graphs.
 
 from __future__ import annotations
 
-from functools import cache
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
 from stn_np.backend import Array, array_module
+from stn_np.gpu.graph import keep_for_graph
 from stn_np.gpu.launcher import cublas
 
 #: Bytes of workspace. cuBLAS would allocate its own, and a graph would have to repeat that.
 WORKSPACE = 2**25
+#: How many are kept. Training uses two streams; each new one would cost 32 MiB for ever.
+MOST_WORKSPACES = 4
+#: By library, device and stream: the stream, and its workspace.
+_WORKSPACES: OrderedDict[tuple[Any, int, int], tuple[Any, Any]] = OrderedDict()
 
 #: By dtype: cudaDataType, cublasComputeType_t and the dtype of alpha and beta; cuBLAS's numbers.
 _TYPES = {"float16": (2, 68, "f"), "float32": (0, 68, "f"), "float64": (1, 70, "d")}
@@ -64,10 +69,9 @@ def _gemm(xp: Any, a: Any, b: Any, y: Any, sizes: tuple[int, int, int]) -> None:
     (a, a_flipped, a_step), (b, b_flipped, b_step) = _by_rows(xp, a), _by_rows(xp, b)
     one, zero = np.ones((), coefficient), np.zeros((), coefficient)
     library, handle = cublas(), xp.cuda.get_cublas_handle()
-    stream = xp.cuda.get_current_stream().ptr
-    workspace = _workspace(xp, y.device.id, stream)
+    workspace = _workspace(xp, y.device.id)
     failed = (
-        library.cublasSetStream_v2(handle, stream)
+        library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr)
         or library.cublasSetWorkspace_v2(handle, workspace.data.ptr, WORKSPACE)
         or library.cublasGemmEx_64(
             handle, b_flipped, a_flipped, m, n, k, one.ctypes.data, b.data.ptr, kind, b_step,
@@ -89,8 +93,21 @@ def _by_rows(xp: Any, x: Array) -> tuple[Array, bool, int]:
     return xp.ascontiguousarray(x), False, x.shape[1]
 
 
-@cache
-def _workspace(xp: Any, device: int, stream: int) -> Any:
-    """One for each stream of each GPU, whose products use it one after the other; in no pool."""
-    with xp.cuda.using_allocator(None):
-        return xp.empty(WORKSPACE, np.uint8)
+def _workspace(xp: Any, device: int) -> Any:
+    """Where cuBLAS may write during products on the current stream; in no pool.
+
+    One for each stream, whose products use it one after the other. The stream is kept with it:
+    else its address might name another one later, while the handle still knows it. The last few
+    are kept; a graph keeps its own. To free one waits for its work.
+    """
+    stream = xp.cuda.get_current_stream()
+    key = xp, device, stream.ptr
+    found = _WORKSPACES.pop(key, None)
+    if found is None:
+        while len(_WORKSPACES) >= MOST_WORKSPACES:
+            _WORKSPACES.popitem(last=False)
+        with xp.cuda.using_allocator(None):
+            found = stream, xp.empty(WORKSPACE, np.uint8)
+    _WORKSPACES[key] = found
+    keep_for_graph(found[1])
+    return found[1]

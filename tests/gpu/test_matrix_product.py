@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import product
 from typing import Any
 
@@ -9,7 +11,41 @@ import numpy as np
 import pytest
 
 from stn_np.gpu import matmul as matrix_product
+from stn_np.gpu.graph import capture
 from stn_np.gpu.matmul import matmul
+
+
+def test_workspaces_of_the_last_streams_are_kept(gpu: Any) -> None:
+    """No more, whatever streams come and go; each with its stream: no address comes again."""
+    a = gpu.ones((2, 2))
+    kept = matrix_product._WORKSPACES
+    streams = [gpu.cuda.Stream(non_blocking=True) for _ in range(6)]
+    for stream in streams:
+        with stream:
+            matmul(a, a)
+    assert [stream for stream, _ in kept.values()] == streams[-matrix_product.MOST_WORKSPACES :]
+    with streams[2], streams[-1]:
+        matmul(a, a)
+        (last, workspace) = list(kept.values())[-1]
+        assert last is streams[-1] and workspace.nbytes == matrix_product.WORKSPACE
+        matmul(a, a)
+    assert list(kept.values())[-1][1] is workspace
+
+
+def test_a_graph_keeps_its_workspace(gpu: Any) -> None:
+    a, y = gpu.ones((2, 2)), gpu.zeros((2, 2))
+    replay = capture(lambda: matmul(a, a, out=y))
+    workspace = weakref.ref(list(matrix_product._WORKSPACES.values())[-1][1])
+    for _ in range(matrix_product.MOST_WORKSPACES):
+        with gpu.cuda.Stream(non_blocking=True):
+            matmul(a, a)
+    assert workspace() is not None
+    y[...] = 0
+    replay()
+    assert (y == 2).all()
+    del replay
+    gc.collect()
+    assert workspace() is None
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
