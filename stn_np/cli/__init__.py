@@ -1,4 +1,4 @@
-"""The command line: ``stn-np train``, ``eval``, ``plot``, ``gallery``, ``gradcheck``, ``info``.
+"""The command line ``stn-np``: train, eval, plot, gallery, gradcheck, warm-up, info.
 
 Exit codes: 0 done; 1 a check failed or training diverged; 2 wrong input or something that cannot
 be read or written; 130 stopped by Ctrl-C.
@@ -68,6 +68,7 @@ def _run(options: argparse.Namespace) -> int:
         "plot": commands.plot,
         "gallery": commands.gallery,
         "gradcheck": commands.gradcheck,
+        "warm-up": commands.warm_up,
         "info": commands.info,
     }
     return run[options.command](options)

@@ -79,6 +79,31 @@ def gradcheck(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def warm_up(options: argparse.Namespace) -> int:
+    """Compile the kernels for this machine's GPU; 1 if one fails."""
+    from tqdm import tqdm
+
+    from stn_np.gpu import variants
+    from stn_np.gpu.warm_up import compile_ahead, usual
+    from stn_np.sampling.padding import PADDINGS
+
+    choose_device("gpu")
+    neighbours = {p.cuda: p.neighbours for p in PADDINGS.values()}
+    everything = sorted({*variants.layers(), *variants.sampling(neighbours)}, key=repr)
+    wanted = everything if options.all else usual(everything)
+    jobs = options.jobs or os.cpu_count() or 1
+    complaints = []
+    with tqdm(total=len(wanted), unit="kernel", disable=None) as bar:
+        for count, failed in compile_ahead(wanted, jobs):
+            complaints += failed
+            bar.update(count)
+    print("\n".join(complaints), end="\n" * bool(complaints))
+    print(
+        f"{len(wanted) - len(complaints)} of {len(wanted)} kernels are compiled for {describe_gpu()}"
+    )
+    return 1 if complaints else 0
+
+
 def info(options: argparse.Namespace) -> int:
     """Versions, BLAS, GPU, cores and data of this machine."""
     import numpy as np

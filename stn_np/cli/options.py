@@ -21,6 +21,7 @@ COMMANDS = {
     "plot": "draw the pictures of a run again",
     "gallery": "draw what every transformation, sampling kernel and padding does",
     "gradcheck": "every explicit backward against finite differences",
+    "warm-up": "compile the kernels for a GPU ahead, so that nothing waits for it later",
     "info": "versions, BLAS, GPU, which data is on this machine",
 }
 
@@ -124,6 +125,12 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
     _add_data_dir(parsers["eval"], "where the run found it")
     for name in ("train", "eval", "gradcheck"):
         _add_device(parsers[name])
+    parsers["warm-up"].add_argument(
+        "--all", action="store_true", help="every kernel, not only those that training launches"
+    )
+    parsers["warm-up"].add_argument(
+        "--jobs", type=int, metavar="N", help="how many processes compile (default: one a core)"
+    )
     parsers["gallery"].add_argument(
         "--out",
         type=Path,

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 #: Where runs go that were given no folder.
 RUNS = Path("runs")
 
+#: Before a training on a GPU.
+FIRST_STEP = (
+    "the first step compiles kernels for this GPU, which may take half a minute; CuPy keeps them "
+    "(stn-np warm-up compiles them ahead)\n"
+)
+
 
 def train(options: argparse.Namespace) -> int:
     """Check everything that can be checked without work, then train.
@@ -145,6 +151,7 @@ def _announce(trainer: Trainer, experiment: Experiment, folder: RunFolder, note:
         f"images, {settings.optimizer}, {settings.schedule}, learning rate {settings.lr:g}\n"
         f"on the {experiment.device.upper()}, run folder {folder.path}\n",
         *([f"{note}\n"] if note else []),
+        *([FIRST_STEP] if experiment.device == "gpu" else []),
         sep="\n",
         flush=True,
     )

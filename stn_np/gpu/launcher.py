@@ -95,7 +95,7 @@ def launch(
     blocks = min(ceil(n / THREADS), MAX_BLOCKS)
     device: Any = arrays[0].array.device
     with device:  # kernels run on the current one, wherever the arrays are
-        kernel = _compiled(sys.modules["cupy"], device.id, file, expression(function, template))
+        kernel = compiled(sys.modules["cupy"], device.id, file, expression(function, template))
         kernel((blocks,), (THREADS,), (np.int64(n), *values))
 
 
@@ -146,7 +146,7 @@ def _scalar(value: int | float) -> np.generic:
 
 
 @cache
-def _compiled(cupy: Any, device: int, file: str, name: str) -> Any:
+def compiled(cupy: Any, device: int, file: str, name: str) -> Any:
     """A kernel compiled for a GPU: another one may need other code."""
     module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=(name,))
     return module.get_function(name)

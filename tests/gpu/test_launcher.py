@@ -96,7 +96,7 @@ def test_a_thread_takes_several_items_where_blocks_run_out(
     x, y = gpu.arange(n, dtype=np.float64), gpu.zeros(n, np.float64)
     arrays = (Argument("x", x, np.float64, (n,)), Argument("y", y, np.float64, (n,)))
     started: list[int] = []
-    compiled = launcher._compiled
+    compiled = launcher.compiled
 
     def noted(*which: Any) -> Any:
         def run(blocks: tuple[int], *rest: Any) -> None:
@@ -105,7 +105,7 @@ def test_a_thread_takes_several_items_where_blocks_run_out(
 
         return run
 
-    monkeypatch.setattr(launcher, "_compiled", noted)
+    monkeypatch.setattr(launcher, "compiled", noted)
     launch(kernel, "scale", ("float64", 2), n, *arrays, np.int64(0), 0.0)
     np.testing.assert_array_equal(to_numpy(y), 2.0 * np.arange(n))
     assert started == [2]
