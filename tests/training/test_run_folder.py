@@ -16,7 +16,6 @@ from stn_np.experiments.distorted_digits import (
     DistortedDigits,
     DistortedDigitsSettings,
     paper_error,
-    why_different,
 )
 from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
 from stn_np.training.run import peak_memory_mb
@@ -234,7 +233,7 @@ def test_the_paper_has_no_attention_on_distorted_mnist() -> None:
 
 
 def test_why_the_figures_may_differ() -> None:
-    text = why_different(2340, "adamw")
+    text = DistortedDigits.why_different(2340, "adamw")
     for part in ("three", "150,000", "SGD", "400,000", "2,340", "adamw"):
         assert part in text
 
