@@ -98,9 +98,8 @@ def warm_up(options: argparse.Namespace) -> int:
             complaints += failed
             bar.update(count)
     print("\n".join(complaints), end="\n" * bool(complaints))
-    print(
-        f"{len(wanted) - len(complaints)} of {len(wanted)} kernels are compiled for {describe_gpu()}"
-    )
+    done = len(wanted) - len(complaints)
+    print(f"{done} of {len(wanted)} kernels are compiled, by CuPy {describe_gpu()}")
     return 1 if complaints else 0
 
 

@@ -92,7 +92,7 @@ def test_asked_to_stop(
     code, out, err = stopped_by(number)
     assert code == 130 and err == ""
     assert "stopped: step 7 is saved in run/checkpoints/checkpoint-00000007.npz" in out
-    assert out.endswith("to go on:\n  stn-np train --resume run\n")
+    assert out.endswith("to go on:\n  stn-np train --resume run --device cpu\n")
     assert main(["train", "--resume", "run"]) == 0
     assert "going on from checkpoint-00000007.npz: step 7 of 15" in capsys.readouterr().out
     assert_same_run(tmp_path / "run", unstopped)

@@ -51,7 +51,7 @@ def test_the_command(
 ) -> None:
     monkeypatch.setattr(warm_up, "usual", lambda everything: [GOOD])
     assert main(["warm-up", "--jobs", "1"]) == 0
-    assert "1 of 1 kernels are compiled for CuPy" in capsys.readouterr().out
+    assert "1 of 1 kernels are compiled, by CuPy" in capsys.readouterr().out
     monkeypatch.setattr(warm_up, "usual", lambda everything: [GOOD, BAD])
     assert main(["warm-up", "--jobs", "1"]) == 1
     out = capsys.readouterr().out
@@ -64,6 +64,4 @@ def test_without_a_gpu_it_is_one_line(
     with stand_in.pretend(devices=0):
         assert main(["warm-up"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("stn-np warm-up: error: CuPy finds no GPU") and error.count("\n") == 1
-
-
+    assert error.startswith("stn-np warm-up: error: no NVIDIA driver") and error.count("\n") == 1
