@@ -1,6 +1,6 @@
 """The first hour on a machine with a GPU: four parts, each in less than ten minutes.
 
-    python scripts/on_gpu.py tests --out FOLDER      every kernel, then every test with a turn for GPUs
+    python scripts/on_gpu.py tests --out FOLDER      every kernel, then every test of GPUs
     python scripts/on_gpu.py bench --out FOLDER      benchmarks/gpu.py, part by part
     python scripts/on_gpu.py train --out FOLDER      the ST-CNN row of the paper's table 1
     python scripts/on_gpu.py sanitize --out FOLDER   the kernels' tests under compute-sanitizer
