@@ -24,6 +24,10 @@ TAPS = {"NEAREST": 1, "LINEAR": 2, "CUBIC": 4}
 #: are more: then it works out but once where the point lies.
 ENOUGH_THREADS = 2**20
 
+#: Sides of the patch of points that a block takes, and how many places more than points there may
+#: be for it: where patches stick out of a small output, threads would be idle.
+PATCH, MOST_PLACES = 16, 1.15
+
 #: CuPy's running sum counts in 32 bits what it sums up; longer ones are made in pieces.
 LONGEST_SUM = 2**30
 
@@ -99,6 +103,7 @@ class Sampling:
         self.C, self.plane, self.P = U.shape[1], prod(U.shape[2:]), prod(source.out_size)
         self.shared = U.shape[0] != source.N
         self.taps = TAPS[settings.mode] ** source.n_dims
+        self.patches, self.places = _patches(source.out_size)
         self.template = (self.T.name, source.kind, *settings.template)
 
     def forward(self) -> Array:
@@ -110,11 +115,11 @@ class Sampling:
             SAMPLER,
             "forward",
             self.template,
-            source.N * groups * self.P,
+            source.N * groups * self.places,
             self._image("U", self.U),
             source.points,
             self._points("V", V),
-            *(self.C, *self._geometry(self.C), channels),
+            *(self.C, *self._geometry(self.C), self.patches, channels),
             float(self.settings.outside),
         )
         V = V.reshape(source.N, self.C, *source.out_size)
@@ -141,12 +146,12 @@ class Sampling:
             SAMPLER,
             "backward_grid",
             self.template,
-            source.N * self.P,
+            source.N * self.places,
             self._image("U", self.U),
             source.points,
             self._points("dV", dV),
             Argument("dgrid", dgrid, self.X, (source.N, n, self.P)),
-            *(self.C, *self._geometry(self.C)),
+            *(self.C, *self._geometry(self.C), self.patches),
             float(self.settings.outside),
         )
         planar: Array = dgrid.reshape(source.N, n, *source.out_size)
@@ -188,11 +193,11 @@ class Sampling:
             SAMPLER,
             "backward_image_atomic",
             self.template,
-            source.N * groups * self.P,
+            source.N * groups * self.places,
             source.points,
             self._points("dV", dV),
             Argument("dU", dU, self.wide, self.U.shape),
-            *(self.C, *self._geometry(self.C), channels),
+            *(self.C, *self._geometry(self.C), self.patches, channels),
         )
         return dU
 
@@ -260,3 +265,16 @@ class Sampling:
         shape = (self.source.N, self.C, self.P)
         x = self.xp.ascontiguousarray(x.reshape(shape).astype(self.T, copy=False))
         return Argument(name, x, self.T, shape)
+
+
+def _patches(out_size: tuple[int, ...]) -> tuple[int, int]:
+    """The width of an output whose points are taken in patches, else 0; and how many places.
+
+    The planes of a volume count as one high image: patches may reach from one into the next.
+    """
+    W, P = out_size[-1], prod(out_size)
+    if P:
+        places = PATCH**2 * ceil(W / PATCH) * ceil(P // W / PATCH)
+        if places <= MOST_PLACES * P:
+            return W, places
+    return 0, P

@@ -135,6 +135,42 @@ def test_the_same_bits_whichever_thread_comes_first(
         np.testing.assert_array_equal(dU(), expected)
 
 
+@pytest.mark.parametrize("out", [(16, 32), (3, 70), (33, 17), (1, 1), (40, 5), (3, 7, 20)])
+def test_points_in_patches_are_the_same_points(
+    gpu: ModuleType, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, out: tuple
+) -> None:
+    """The same bits as one after the other, whatever sticks out; and NumPy's results."""
+    size = (5, 7) if len(out) == 2 else (3, 5, 4)
+    U, dV = rng.normal(size=(2, 3, *size)), rng.normal(size=(2, 3, *out))
+    grid = rng.uniform(-1.3, 1.3, (2, *out, len(size)))
+    V, backward = stn_np.grid_sample(U, grid)
+    expected = (V, *backward(dV))
+    found = []
+    for most, method in product((0, 1000), ("deterministic", "atomic")):
+        monkeypatch.setattr(gpu_sampling, "MOST_PLACES", most)
+        patches, places = gpu_sampling._patches(out)
+        assert (patches, places % 256 == 0) == ((out[-1], True) if most else (0, places % 256 == 0))
+        V, backward = stn_np.grid_sample(*map(gpu.asarray, (U, grid)), dU_method=method)
+        found.append([to_numpy(x) for x in (V, *backward(gpu.asarray(dV)))])
+        for ours, theirs in zip(found[-1], expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-11)
+    for ours, theirs in zip(found[0], found[2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    if len(out) == 2:
+        theta = gpu.asarray(rng.normal(size=(2, 2, 3)))
+        warped = []
+        for most in (0, 1000):
+            monkeypatch.setattr(gpu_sampling, "MOST_PLACES", most)
+            warped.append(to_numpy(stn_np.affine_sample(gpu.asarray(U), theta, out)[0]))
+        np.testing.assert_array_equal(*warped)
+
+
+def test_patches_where_few_threads_would_be_idle() -> None:
+    assert gpu_sampling._patches((256, 256)) == (256, 256 * 256)
+    assert gpu_sampling._patches((28, 28)) == (0, 784)  # 1,024 places
+    assert gpu_sampling._patches((0, 5)) == (0, 0)
+
+
 def test_lists_are_never_left(gpu: ModuleType, rng: np.random.Generator) -> None:
     """If `count` had found less than `fill` does: nothing is written or read beyond the lists."""
     n, rows, entries = 12, 6, 40  # 48 are found

@@ -11,7 +11,31 @@ template <Mode MODE, int AXIS> constexpr int TAPS_AT_ONCE = MODE == CUBIC && AXI
 template <Mode MODE, int DIM>
 constexpr int CHANNELS_AT_ONCE = MODE == CUBIC || DIM == 3 ? 1 : 4;
 
-// Which point, of which image, in which channels.
+// In which order the P points of an image are taken. Of an output W pixels wide a warp takes a patch
+// of 8 x 4 and a block one of 16 x 16: what they read of the image lies close together, whichever way
+// the map turns. With W = 0 they are taken one after the other.
+struct Order {
+    int64 P, W, across;
+    int64 places;  // of an image: P, and those of patches that stick out
+
+    __device__ Order(int64 P, int64 W) : P(P), W(W), across(0), places(P) {
+        if (W == 0) return;
+        across = quotient(W + 15, 16);
+        places = across * quotient(quotient(P, W) + 15, 16) * 256;
+    }
+
+    // The point at a place, or OUTSIDE.
+    __device__ __forceinline__ int64 point(int64 place) const {
+        if (W == 0) return place;
+        const int64 patch = place >> 8, down = quotient(patch, across);
+        const int in_patch = int(place & 255);  // bits yyxyyxxx
+        const int64 x = (patch - down * across) * 16 + ((in_patch >> 2) & 8) + (in_patch & 7);
+        const int64 y = down * 16 + ((in_patch >> 4) & 12) + ((in_patch >> 3) & 3);
+        return x < W && y * W < P ? y * W + x : OUTSIDE;
+    }
+};
+
+// Which place in the order, of which image, in which channels.
 struct Item {
     int64 n, p, c_begin, c_end;
 

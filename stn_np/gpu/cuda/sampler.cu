@@ -13,18 +13,21 @@ template <typename T, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CO
 __global__ void forward(
     int64 items, const T* __restrict__ U, const typename Source::X* __restrict__ points,
     T* __restrict__ V, int64 C, int64 D, int64 H, int64 W, int64 P, int64 U_step, int64 step_n,
-    int64 second, int64 third, int64 channels, double outside
+    int64 second, int64 third, int64 patches, int64 channels, double outside
 ) {
     using A = typename Wide<T>::type;
     constexpr int DIM = Source::DIM;
     const Source source{points, step_n, second, third};
     const Size<DIM> size(D, H, W);
     const int64 plane = size.plane();
+    const Order order(P, patches);
     FOR_EACH_ITEM(i, items) {
-        const Item item(i, P, C, channels);
-        const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, item.n, item.p, size);
+        const Item item(i, order.places, C, channels);
+        const int64 p = order.point(item.p);
+        if (p == OUTSIDE) continue;
+        const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, item.n, p, size);
         const T* image = U + item.n * U_step;
-        T* out = V + item.n * C * P + item.p;
+        T* out = V + item.n * C * P + p;
 #pragma unroll CHANNELS_AT_ONCE<MODE, DIM>
         for (int64 c = item.c_begin; c < item.c_end; ++c) {
             out[c * P] = T(read<DIM - 1>(image + c * plane, point, 0, A(outside)));
@@ -37,15 +40,18 @@ template <typename T, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CO
 __global__ void backward_grid(
     int64 items, const T* __restrict__ U, const typename Source::X* __restrict__ points,
     const T* __restrict__ dV, typename Source::X* __restrict__ dgrid, int64 C, int64 D, int64 H,
-    int64 W, int64 P, int64 U_step, int64 step_n, int64 second, int64 third, double outside
+    int64 W, int64 P, int64 U_step, int64 step_n, int64 second, int64 third, int64 patches,
+    double outside
 ) {
     using A = typename Wide<T>::type;
     using X = typename Source::X;
     constexpr int DIM = Source::DIM;
     const Source source{points, step_n, second, third};
     const Size<DIM> size(D, H, W);
+    const Order order(P, patches);
     FOR_EACH_ITEM(i, items) {
-        const int64 n = quotient(i, P), p = i - n * P;
+        const int64 n = quotient(i, order.places), p = order.point(i - n * order.places);
+        if (p == OUTSIDE) continue;
         const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, n, p, size);
         A dx[DIM] = {};
         back_to_point(
@@ -98,17 +104,20 @@ template <typename T, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CO
 __global__ void backward_image_atomic(
     int64 items, const typename Source::X* __restrict__ points, const T* __restrict__ dV,
     typename Wide<T>::type* __restrict__ dU, int64 C, int64 D, int64 H, int64 W, int64 P,
-    int64 U_step, int64 step_n, int64 second, int64 third, int64 channels
+    int64 U_step, int64 step_n, int64 second, int64 third, int64 patches, int64 channels
 ) {
     using A = typename Wide<T>::type;
     const Source source{points, step_n, second, third};
     const Size<Source::DIM> size(D, H, W);
     const int64 plane = size.plane();
+    const Order order(P, patches);
     FOR_EACH_ITEM(i, items) {
-        const Item item(i, P, C, channels);
-        const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, item.n, item.p, size);
+        const Item item(i, order.places, C, channels);
+        const int64 p = order.point(item.p);
+        if (p == OUTSIDE) continue;
+        const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, item.n, p, size);
         A* image = dU + item.n * U_step;
-        const T* upstream = dV + item.n * C * P + item.p;
+        const T* upstream = dV + item.n * C * P + p;
         for (int64 c = item.c_begin; c < item.c_end; ++c) {
             const A dv = A(upstream[c * P]);
             spread<Source::DIM - 1>(point, 0, A(1), 0, [&](int64 offset, A weight, int) {
