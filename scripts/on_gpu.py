@@ -65,7 +65,7 @@ class Part:
         self.begin = time.perf_counter()
         self.jobs: list[Job] = []
         out.mkdir(parents=True, exist_ok=True)
-        paths = [ROOT, ROOT / "scripts", ROOT / "benchmarks", ROOT / "tests", self.logs]
+        paths = [ROOT, self.logs]
         self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]),
