@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -80,16 +81,18 @@ class Part:
         start, log = time.perf_counter(), self.logs / f"{name}.txt"
         with log.open("w") as file:
             try:
-                ran = subprocess.run(
+                process = subprocess.Popen(
                     list(map(str, command)),
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    timeout=limit,
                     cwd=ROOT,
                     env=self.environment,
+                    start_new_session=True,
                 )
-                code = ran.returncode
+                code = process.wait(limit)
             except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
+                process.wait()
                 code = 124
             except OSError as error:  # the program is not there
                 file.write(str(error))

@@ -109,7 +109,7 @@ def coordinate_dtype(dtype: np.dtype[Any], size: int) -> np.dtype[Any]:
 
 
 def gather(source: Array, index: Array) -> Array:
-    """source[index], both 1-D, indices in range ("wrap" is twice as fast as NumPy's "raise")."""
+    """source[index] of a 1-D source, indices in range ("wrap" is twice as fast as "raise")."""
     if _is_cupy(source):
         return source.take(index)
     return source.take(index, mode="wrap")

@@ -28,7 +28,12 @@ MODULES = {
 NAMES = {
     ("stn_np.backend", "keep_freed_memory"): "stn_np.training.memory",
     ("stn_np.backend", "to_device"): "stn_np.gpu.devices",
+    ("stn_np.layers.memory_order", "elementwise"): "stn_np.gpu.memory_order",
+    ("stn_np.layers.memory_order", "memory_axes"): "stn_np.gpu.memory_order",
+    ("stn_np.transforms.groups", "Group"): "stn_np.transforms.groups.group",
+    ("stn_np.transforms.groups", "PairBackward"): "stn_np.transforms.groups.group",
     ("stn_np.transforms.similarity", "proportion"): "stn_np.transforms.target_grid",
+    ("stn_np.transforms.target_grid", "remember"): "stn_np.gpu.constants",
 }
 
 
@@ -67,4 +72,5 @@ def install() -> None:
     """Once, when the package is imported; behind all other finders."""
     for module, _ in NAMES:
         vars(importlib.import_module(module))["__getattr__"] = partial(_found, module)
-    sys.meta_path.append(_Renamed())
+    if not any(isinstance(finder, _Renamed) for finder in sys.meta_path):
+        sys.meta_path.append(_Renamed())

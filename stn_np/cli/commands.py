@@ -16,6 +16,9 @@ from stn_np.experiments import open_run
 from stn_np.gpu.devices import choose_device, describe_gpu
 from stn_np.training.folder import check_writable
 
+#: More, Windows does not wait for at a time.
+MOST_PROCESSES = 61
+
 
 def evaluate(options: argparse.Namespace) -> int:
     """Test error and confusion matrix of a run's newest model. Writes nothing."""
@@ -91,7 +94,9 @@ def warm_up(options: argparse.Namespace) -> int:
     neighbours = {p.cuda: p.neighbours for p in PADDINGS.values()}
     everything = sorted({*variants.layers(), *variants.sampling(neighbours)}, key=repr)
     wanted = everything if options.all else usual(everything)
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs = options.jobs if options.jobs is not None else min(os.cpu_count() or 1, MOST_PROCESSES)
+    if not 1 <= jobs <= MOST_PROCESSES:
+        raise ValueError(f"--jobs: expected 1 to {MOST_PROCESSES}, got {jobs}")
     complaints = []
     with tqdm(total=len(wanted), unit="kernel", disable=None) as bar:
         for count, failed in compile_ahead(wanted, jobs):

@@ -24,8 +24,8 @@ RUNS = Path("runs")
 
 #: Before a training on a GPU.
 FIRST_STEP = (
-    "the first step compiles kernels for this GPU, which may take half a minute; CuPy keeps them "
-    "(stn-np warm-up compiles them ahead)\n"
+    "the first step compiles kernels for this GPU, which may take half a minute; CuPy (from 14.2 "
+    "on) keeps them, and stn-np warm-up compiles them ahead\n"
 )
 
 

@@ -108,8 +108,8 @@ def expression(function: str, template: Sequence[str | int | bool]) -> str:
 def source(file: str) -> str:
     """A kernel's source with the files that it includes in their places, each once.
 
-    CuPy keeps compiled kernels on the disk, by the text that it was given. With a header left as a
-    mere name, a change in it would go unnoticed.
+    CuPy (14.2) keeps compiled kernels on the disk, by the text that it was given. With a header
+    left as a mere name, a change in it would go unnoticed.
     """
     seen: set[Path] = set()
 

@@ -1,4 +1,4 @@
-"""Kernels compiled before they are needed, several at a time. CuPy keeps them on the disk."""
+"""Kernels compiled ahead, several at a time. CuPy (14.2) keeps them on the disk."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ def affine_sample(
 ) -> tuple[Array, SampleBackward]:
     """Warp images by affine maps: `affine_grid` and bilinear `grid_sample` in one, and faster.
 
-    Results are the same up to rounding. Identity, flips, quarter turns and shifts by whole pixels
-    are as exact as there: with x and x_t counted in pixels from the centres of input and output,
-    eq. (1) is :math:`x = A (x_t, y_t, 1)^T`, and the identity has only 0 and 1 in A, and whole or
-    half numbers in x_t. **Convention.** Of theta as in `affine_grid`, of the rest as in
+    Results are the same up to rounding, and to where coordinates overflow. Identity, flips and
+    shifts by whole pixels are as exact: with x and x_t in pixels from the centres of input and
+    output, eq. (1) is :math:`x = A (x_t, y_t, 1)^T`, and the identity has only 0 and 1 in A, and
+    whole or half numbers in x_t. **Convention.** Of theta as in `affine_grid`, else as in
     `grid_sample`. Source: Jaderberg et al. 2015, eqs (1), (5), (6), (7).
 
     Parameters

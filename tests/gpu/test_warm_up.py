@@ -58,6 +58,14 @@ def test_the_command(
     assert "no_such_kernel" in out and "1 of 2 kernels" in out
 
 
+@pytest.mark.parametrize("jobs", ["0", "-1", "62"])
+def test_so_many_processes_are_refused(
+    gpu: ModuleType, capsys: pytest.CaptureFixture[str], jobs: str
+) -> None:
+    assert main(["warm-up", "--jobs", jobs]) == 2
+    assert f"--jobs: expected 1 to 61, got {jobs}" in capsys.readouterr().err
+
+
 def test_without_a_gpu_it_is_one_line(
     stand_in: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
