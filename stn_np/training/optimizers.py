@@ -14,6 +14,7 @@ import numpy as np
 
 from stn_np.backend import Array, array_module, place_of, to_device_of, to_numpy
 from stn_np.checks import check_choice, format_shape
+from stn_np.gpu import optimizers as gpu
 from stn_np.module import Module
 from stn_np.training.flat import Part, flattened, moved_too_late
 
@@ -139,6 +140,10 @@ class Optimizer:
         """
         for part in self._parts():
             numbers = coefficients[part.factor]
+            kernel = self._kernel() if self._flat and part.data.dtype in gpu.DTYPES else None
+            if kernel:
+                gpu.update(part.data, part.grad, part.state, numbers, *kernel)
+                continue
             if not isinstance(numbers, tuple):
                 numbers = numbers.astype(part.data.dtype, copy=False)
             self._update(part, self._scratch_like(part.data), *numbers)
@@ -161,6 +166,10 @@ class Optimizer:
     def _update(self, part: Part, tmp: Array, *coefficients: Any) -> None:
         """One part's update; `tmp` has its shape and may be overwritten."""
         raise NotImplementedError
+
+    def _kernel(self) -> tuple[Any, ...] | None:
+        """The kernel that does what `_update` does, and its constants; None: there is none."""
+        return None
 
     def zero_grad(self) -> None:
         """Clear the gradient of every parameter."""
@@ -240,6 +249,9 @@ class SGD(Optimizer):
         xp.multiply(b, lr, out=tmp)
         xp.subtract(p, tmp, out=p)
 
+    def _kernel(self) -> tuple[Any, ...]:
+        return "sgd", self.momentum
+
 
 class Adam(Optimizer):
     r"""Adam (Kingma & Ba, 2015), in the form that PyTorch computes too.
@@ -300,6 +312,9 @@ class Adam(Optimizer):
         xp.divide(m, tmp, out=tmp)
         xp.multiply(tmp, rate, out=tmp)
         xp.subtract(p, tmp, out=p)
+
+    def _kernel(self) -> tuple[Any, ...]:
+        return "adam", *self.betas
 
 
 class AdamW(Adam):

@@ -313,6 +313,43 @@ def test_parameters_share_one_piece_of_memory(cupy: Any) -> None:
     assert not any(p.grad.get().any() for p in model.parameters())
 
 
+@pytest.mark.parametrize(("name", "kernel"), [("sgd", "sgd"), ("adam", "adam"), ("adamw", "adam")])
+def test_an_update_is_one_launch_for_each_rate(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, name: str, kernel: str
+) -> None:
+    model = network("st-fcn", "R", np.float32, filters=32).to("gpu")
+    optimizer = build_optimizer(name, model, localisation_factor(2.0))
+    launched = []
+    monkeypatch.setattr("stn_np.gpu.optimizers.launch", lambda *what: launched.append(what[1:4]))
+    optimizer.update(optimizer.advance(0.1))
+    sizes = [part.data.size for part in optimizer._flat[0].parts]
+    assert launched == [(kernel, ("float32",), size) for size in sizes] and len(sizes) == 2
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_kernel_of_an_update_is_its_array_operations(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, name: str, dtype: type
+) -> None:
+    """Also without them: for float16, and for an optimiser of one's own."""
+
+    def stepped() -> dict[str, np.ndarray]:
+        model = network("fcn", "R", dtype, filters=32).to("gpu")
+        optimizer = build_optimizer(name, model)
+        for k in range(4):
+            for i, p in enumerate(model.parameters()):
+                gradient = np.random.default_rng([k, i]).standard_normal(p.data.shape)
+                p.grad[...] = cupy.asarray(gradient.astype(dtype))
+            optimizer.step(0.01)
+        return {**numpy_weights(model), **optimizer.state_dict()}
+
+    found = stepped()
+    monkeypatch.setattr(OPTIMIZERS[name], "_kernel", Optimizer._kernel)
+    bound = 8 * np.finfo(dtype).eps
+    for key, x in stepped().items():
+        np.testing.assert_allclose(found[key], x, rtol=bound, atol=bound, err_msg=key)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_goes_from_device_to_device(cupy: Any, name: str) -> None:
     def stepped(device: str, state: dict | None, weights: dict | None) -> tuple:
