@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import TypeAlias
 
-from stn_np.gpu import convolution, optimizers, pooling
+from stn_np.gpu import convolution, losses, optimizers, pooling
 from stn_np.gpu.sampling import SAMPLER, TAPS, TRANSPOSE
 
 #: File, kernel, template arguments.
@@ -22,9 +22,10 @@ DTYPES = (
 
 
 def layers() -> Iterator[Variant]:
-    """All that the layers may launch, and the optimisers."""
+    """All that the layers, the loss and the optimisers may launch."""
     yield from convolution.variants()
     yield from pooling.variants()
+    yield from losses.variants()
     yield from optimizers.variants()
 
 
