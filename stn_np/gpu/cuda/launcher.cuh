@@ -40,4 +40,15 @@ __device__ __forceinline__ int64 quotient(int64 i, int64 d) {
     return i / d;
 }
 
+// a b + c, on a GPU in one instruction and rounded once. Kernels are compiled without that
+// (-fmad=false), since where a point lies must not depend on it; sums may, and take fewer
+// instructions.
+template <typename T> __device__ __forceinline__ T fused(T a, T b, T c) {
+#ifdef STN_NP_ON_CPU
+    return a * b + c;
+#else
+    return fma(a, b, c);
+#endif
+}
+
 __device__ __forceinline__ int64 smaller(int64 a, int64 b) { return a < b ? a : b; }

@@ -164,7 +164,8 @@ __device__ __forceinline__ A read(
 #pragma unroll TAPS_AT_ONCE<MODE, AXIS>
         for (int j = 0; j < MODE; ++j) {
             const Tap<X> tap = point.axis[AXIS][j];
-            sum += A(tap.weight) * read<AXIS - 1>(U, point, step(offset, tap.offset), outside);
+            const A value = read<AXIS - 1>(U, point, step(offset, tap.offset), outside);
+            sum = fused(A(tap.weight), value, sum);
         }
         return sum;
     }
@@ -191,14 +192,27 @@ __device__ __forceinline__ Derivatives<A, AXIS + 1> read_derivatives(
             const Tap<X> tap = point.axis[AXIS][j];
             const auto inner =
                 read_derivatives<AXIS - 1>(U, point, step(offset, tap.offset), outside);
-            sum.value += A(tap.weight) * inner.value;
-            sum.along[AXIS] += A(tap.slope) * inner.value;
+            sum.value = fused(A(tap.weight), inner.value, sum.value);
+            sum.along[AXIS] = fused(A(tap.slope), inner.value, sum.along[AXIS]);
             for (int other = 0; other < AXIS; ++other) {
-                sum.along[other] += A(tap.weight) * inner.along[other];
+                sum.along[other] = fused(A(tap.weight), inner.along[other], sum.along[other]);
             }
         }
     }
     return sum;
+}
+
+// Whether all that a point reads along some axis lies outside.
+template <typename X, int DIM, Mode MODE>
+__device__ __forceinline__ bool reads_nothing(const Point<X, DIM, MODE>& point) {
+    bool nothing = false;
+    for (int axis = 0; axis < DIM; ++axis) {
+        bool none = true;
+#pragma unroll
+        for (int j = 0; j < MODE; ++j) none = none && point.axis[axis].tap[j].offset == OUTSIDE;
+        nothing = nothing || none;
+    }
+    return nothing;
 }
 
 // What comes back to a point: dL/dx, dL/dy, ... in pixels, summed over the channels in their order.
@@ -207,11 +221,12 @@ __device__ __forceinline__ void back_to_point(
     const T* image, const T* upstream, const Point<X, DIM, MODE>& point, int64 C, int64 plane,
     int64 P, A outside, A (&dx)[DIM]
 ) {
+    if (reads_nothing(point)) return;  // slopes add up to 0, but for rounding
 #pragma unroll CHANNELS_AT_ONCE<MODE, DIM>
     for (int64 c = 0; c < C; ++c) {
         const auto dV = read_derivatives<DIM - 1>(image + c * plane, point, 0, outside);
         const A dv = A(upstream[c * P]);
-        for (int axis = 0; axis < DIM; ++axis) dx[axis] += dv * dV.along[axis];
+        for (int axis = 0; axis < DIM; ++axis) dx[axis] = fused(dv, dV.along[axis], dx[axis]);
     }
     for (int axis = 0; axis < DIM; ++axis) dx[axis] *= A(point.axis[axis].sign);
 }

@@ -89,8 +89,8 @@ __global__ void backward_matrix(
             A dx[2] = {};
             back_to_point(image, dV + n * C * P + p, point, C, plane, P, A(outside), dx);
             for (int axis = 0; axis < 2; ++axis) {
-                sum[3 * axis] += dx[axis] * A(target.x);
-                sum[3 * axis + 1] += dx[axis] * A(target.y);
+                sum[3 * axis] = fused(dx[axis], A(target.x), sum[3 * axis]);
+                sum[3 * axis + 1] = fused(dx[axis], A(target.y), sum[3 * axis + 1]);
                 sum[3 * axis + 2] += dx[axis];
             }
         }

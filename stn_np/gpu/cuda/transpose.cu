@@ -122,7 +122,7 @@ __global__ void gather(
                 const A weight = weights[entry];
 #pragma unroll
                 for (int b = 0; b < AT_ONCE; ++b) {
-                    if (c + b < item.c_end) sum[b] += weight * A(upstream[b * P]);
+                    if (c + b < item.c_end) sum[b] = fused(weight, A(upstream[b * P]), sum[b]);
                 }
             }
 #pragma unroll
