@@ -13,8 +13,11 @@ from oracles import assert_close, assert_equal
 from stn_np import layers
 from stn_np.backend import to_numpy
 from stn_np.gpu import convolution as convolution_on_gpu
+from stn_np.gpu import losses as losses_on_gpu
+from stn_np.gpu import optimizers as optimizers_on_gpu
 from stn_np.gpu import pooling as pooling_on_gpu
 from stn_np.gpu import variants
+from stn_np.training import SGD, Adam
 
 # Images and kernels: one image, one channel, one pixel, a kernel of the image's size, more images
 # than threads share a place, and many channels.
@@ -307,9 +310,14 @@ def launches(monkeypatch: Any, module: Any) -> list[tuple[str, str, tuple[Any, .
 
 def test_variants_are_what_is_launched(gpu: Any, rng: Any, monkeypatch: Any) -> None:
     """Everything that runs is compiled beforehand in CI, and nothing that never does."""
-    modules = (convolution_on_gpu, pooling_on_gpu)
-    convolutions, poolings = (launches(monkeypatch, module) for module in modules)
+    modules = (convolution_on_gpu, pooling_on_gpu, losses_on_gpu, optimizers_on_gpu)
+    launched = [launches(monkeypatch, module) for module in modules]
     for dtype in (np.float16, np.float32, np.float64):
+        logits = gpu.asarray(rng.normal(size=(3, 4)).astype(dtype))
+        layers.cross_entropy(logits, gpu.asarray([0, 3, 1]))
+        for optimizer in (SGD, Adam):
+            net = layers.Sequential(a=layers.Linear(2, 3, rng=rng, dtype=dtype))
+            optimizer(net.to("gpu")).step(0.1)
         for piece in (2**28, 1):
             monkeypatch.setattr(convolution_on_gpu, "PIECE", piece)
             convolved(gpu, *conv_inputs(rng, (1, 1, 2, 2), (1, 1, 1, 2), dtype))
@@ -317,7 +325,7 @@ def test_variants_are_what_is_launched(gpu: Any, rng: Any, monkeypatch: Any) -> 
             for k, s in ((2, 2), (16, 16), (16, 1), (17, 17), (17, 1)):
                 x, dy = (uneven(rng, (1, 1, k + 1, 2), dtype) for _ in range(2))
                 pooled(gpu, pool, x, dy, k, s)
-    assert {*convolutions, *poolings} == set(variants.layers())
+    assert {variant for found in launched for variant in found} == set(variants.layers())
 
 
 def test_threads_run_in_any_order_and_nobody_waits(stand_in: Any, rng: Any) -> None:
