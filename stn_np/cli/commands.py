@@ -90,13 +90,13 @@ def warm_up(options: argparse.Namespace) -> int:
     from stn_np.gpu.warm_up import compile_ahead, usual
     from stn_np.sampling.padding import PADDINGS
 
+    jobs = options.jobs if options.jobs is not None else min(os.cpu_count() or 1, MOST_PROCESSES)
+    if not 1 <= jobs <= MOST_PROCESSES:
+        raise ValueError(f"--jobs: expected 1 to {MOST_PROCESSES}, got {jobs}")
     choose_device("gpu")
     neighbours = {p.cuda: p.neighbours for p in PADDINGS.values()}
     everything = sorted({*variants.layers(), *variants.sampling(neighbours)}, key=repr)
     wanted = everything if options.all else usual(everything)
-    jobs = options.jobs if options.jobs is not None else min(os.cpu_count() or 1, MOST_PROCESSES)
-    if not 1 <= jobs <= MOST_PROCESSES:
-        raise ValueError(f"--jobs: expected 1 to {MOST_PROCESSES}, got {jobs}")
     complaints = []
     with tqdm(total=len(wanted), unit="kernel", disable=None) as bar:
         for count, failed in compile_ahead(wanted, jobs):

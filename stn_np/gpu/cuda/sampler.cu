@@ -8,7 +8,8 @@
 // write then lies together.
 #include "points.cuh"
 
-// Eq. (3), by `read` of points.cuh. An item is a point in so many channels; where it lies is worked out once for them.
+// Eq. (3), by `read` of points.cuh. An item is a point in so many channels; where it lies is worked
+// out once for them.
 template <typename T, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
 __global__ void forward(
     int64 items, const T* __restrict__ U, const typename Source::X* __restrict__ points,

@@ -14,8 +14,8 @@
 //
 // Of integers atomic additions are harmless: the sum is the same in any order.
 //
-// `fill` finds what `count` found, for both locate points by the same arithmetic. Should it ever find
-// more, the result is wrong, but nothing is read or written beyond the `entries` of the lists.
+// `fill` finds what `count` found, for both locate points by the same arithmetic. Should it ever
+// find more, the result is wrong, but nothing is read or written beyond the `entries` of the lists.
 #include "points.cuh"
 
 __device__ constexpr int power(int base, int exponent) {
