@@ -16,6 +16,7 @@ from stn_np.gpu.launcher import Argument, launch
 from stn_np.gpu.source import Source, from_affine, from_grid
 
 SAMPLER, TRANSPOSE = "cuda/sampler.cu", "cuda/transpose.cu"
+TRANSPOSE_AFFINE = "cuda/transpose_affine.cu"
 
 #: Pixels that a point reads along an axis, as the enum `Mode` in axis.cuh has it.
 TAPS = {"NEAREST": 1, "LINEAR": 2, "CUBIC": 4}
@@ -27,6 +28,9 @@ ENOUGH_THREADS = 2**20
 #: Sides of the patch of points that a block takes, and how many places more than points there may
 #: be for it: where patches stick out of a small output, threads would be idle.
 PATCH, MOST_PLACES = 16, 1.15
+
+#: Channels for which a pixel looks for its points at a time, for images of few channels or of many.
+FEW, MANY = 4, 16
 
 #: CuPy's running sum counts in 32 bits what it sums up; longer ones are made in pieces.
 LONGEST_SUM = 2**30
@@ -180,8 +184,12 @@ class Sampling:
 
     def backward_image(self, dV: Array) -> Array:
         """Eq. (6), in U's shape and dtype."""
-        atomic = self.settings.dU_method == "atomic"
-        dU = self._atomic(dV) if atomic else self._transposed(dV)
+        if self.settings.dU_method == "atomic":
+            dU = self._atomic(dV)
+        elif self.source.is_affine and self.settings.padding == "ZEROS":
+            dU = self._gathered(dV)
+        else:
+            dU = self._transposed(dV)
         return dU.astype(self.dtype, copy=False)
 
     def _atomic(self, dV: Array) -> Array:
@@ -205,16 +213,15 @@ class Sampling:
         """Every pixel adds up what the points that read it give, in their order."""
         xp, source = self.xp, self.source
         rows, n = self.U.shape[0] * self.plane, source.N * self.P
-        counts = xp.zeros(rows, np.int64)
-        entries = Argument("counts", counts, np.int64, (rows,))
+        ends = xp.zeros(rows + 1, np.int64)  # one place on, so that sums will tell where rows begin
+        entries = Argument("counts", ends[1:], np.int64, (rows,))
         template, geometry = (source.kind, *self.settings.template), self._geometry(1)
         launch(TRANSPOSE, "count", template, n, source.points, entries, *geometry)
-        ends = self._running_sum(counts)
-        ends -= counts
+        self._running_sum(ends)
         keys = xp.empty(n * self.taps, np.int64)
         weights = xp.empty(n * self.taps, self.wide)
         lists = (
-            Argument("ends", ends, np.int64, (rows,)),
+            Argument("ends", ends[:-1], np.int64, (rows,)),
             Argument("keys", keys, np.int64, (n * self.taps,)),
             Argument("weights", weights, self.wide, (n * self.taps,)),
         )
@@ -237,15 +244,46 @@ class Sampling:
         )
         return dU
 
-    def _running_sum(self, counts: Array) -> Array:
-        """Of pieces that CuPy can sum up."""
-        ends = counts.copy()
+    def _gathered(self, dV: Array) -> Array:
+        """As `_transposed`, and in the same order; but every pixel finds its points by itself."""
+        source, images = self.source, self.U.shape[0]
+        n_maps, (_, H, W) = len(source.points.array), source.size
+        bounds = self.xp.empty((n_maps, 10), self.X)
+        limits = Argument("bounds", bounds, self.X, (n_maps, 10))
+        launch(
+            TRANSPOSE_AFFINE,
+            "bound",
+            (self.X.name,),
+            n_maps,
+            source.points,
+            limits,
+            *(H, W, *source.out_size),
+        )
+        dU: Array = self.xp.empty(self.U.shape, self.T)
+        channels, groups = self._channels(images * self.plane)
+        patches, places = _patches((H, W))
+        at_once = FEW if self.C <= FEW else MANY
+        launch(
+            TRANSPOSE_AFFINE,
+            "gather_affine",
+            (self.T.name, self.X.name, at_once),
+            images * groups * places,
+            source.points,
+            limits,
+            self._points("dV", dV),
+            self._image("dU", dU),
+            *(self.C, H, W, self.P, source.N if self.shared else 1),
+            *(*source.steps, patches, channels),
+        )
+        return dU
+
+    def _running_sum(self, counts: Array) -> None:
+        """In place, of pieces that CuPy can sum up."""
         for begin in range(0, counts.size, LONGEST_SUM):
-            piece = ends[begin : begin + LONGEST_SUM]
+            piece = counts[begin : begin + LONGEST_SUM]
             if begin:
-                piece[:1] += ends[begin - 1 : begin]
+                piece[:1] += counts[begin - 1 : begin]
             self.xp.cumsum(piece, out=piece)
-        return ends
 
     def _channels(self, items: int) -> tuple[int, int]:
         """How many channels a thread takes, and how many such groups there are."""

@@ -24,6 +24,11 @@ class Source(NamedTuple):
         """2 or 3."""
         return len(self.out_size)
 
+    @property
+    def is_affine(self) -> bool:
+        """Whether the points come from maps, not from a grid."""
+        return self.kind.startswith("AffineMap")
+
 
 def from_grid(size: tuple[int, ...], grid: Array, N: int) -> Source:
     """The points of a grid (N or 1, H', W', 2) or (N or 1, D', H', W', 3), in an image's size."""

@@ -7,7 +7,7 @@ from itertools import product
 from typing import TypeAlias
 
 from stn_np.gpu import convolution, losses, optimizers, pooling
-from stn_np.gpu.sampling import SAMPLER, TAPS, TRANSPOSE
+from stn_np.gpu.sampling import FEW, MANY, SAMPLER, TAPS, TRANSPOSE, TRANSPOSE_AFFINE
 
 #: File, kernel, template arguments.
 Variant: TypeAlias = tuple[str, str, tuple[str | int | bool, ...]]
@@ -35,9 +35,14 @@ def sampling(paddings: Mapping[str, bool]) -> Iterator[Variant]:
         yield from _of_source(f"Grid<{{}}, {n}>", *rules)
         for T, X in DTYPES if rules[0] != "NEAREST" else ():
             yield SAMPLER, "backward_grid", (T, f"Grid<{X}, {n}>", *rules)
+    for T, X in DTYPES:
+        for at_once in (FEW, MANY):
+            yield TRANSPOSE_AFFINE, "gather_affine", (T, X, at_once)
+    for X in ("float32", "float64"):
+        yield TRANSPOSE_AFFINE, "bound", (X,)
     of_maps = [name for name, has_maps in paddings.items() if has_maps]
     for rules in product(("LINEAR",), of_maps, (True, False)):
-        yield from _of_source("AffineMap<{}>", *rules)
+        yield from _of_source("AffineMap<{}>", *rules, lists=rules[1] != "ZEROS")
         for T, X in DTYPES:
             yield SAMPLER, "backward_matrix", (T, f"AffineMap<{X}>", *rules)
     for A in ("float32", "float64"):
@@ -47,13 +52,16 @@ def sampling(paddings: Mapping[str, bool]) -> Iterator[Variant]:
         yield TRANSPOSE, "gather", (T, taps)
 
 
-def _of_source(kind: str, *rules: str | bool) -> Iterator[Variant]:
-    """What runs for grids and maps alike; in `kind` the dtype of coordinates is left open."""
+def _of_source(kind: str, *rules: str | bool, lists: bool = True) -> Iterator[Variant]:
+    """What runs for grids and maps alike; in `kind` the dtype of coordinates is left open.
+
+    `lists`: whether dU is made from lists of the points that read a pixel.
+    """
     for T, X in DTYPES:
         source = kind.format(X)
         yield SAMPLER, "forward", (T, source, *rules)
         yield SAMPLER, "backward_image_atomic", (T, source, *rules)
-        if T != "float16":  # weights are in float32 at least
+        if lists and T != "float16":  # weights are in float32 at least
             yield TRANSPOSE, "fill", (T, source, *rules)
-    for X in ("float32", "float64"):
+    for X in ("float32", "float64") if lists else ():
         yield TRANSPOSE, "count", (kind.format(X), *rules)

@@ -112,6 +112,36 @@ def test_each_pixel_adds_up_in_the_order_of_the_points(
     assert np.count_nonzero(dU) <= 2
 
 
+def test_pixels_find_the_points_that_read_them(
+    gpu: ModuleType, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit what the lists give: the same points, with the same weights, in the same order."""
+    identity, zero = np.eye(2, 3), np.zeros((2, 3))
+    turned, nearly = np.array([[0, 1.0, 0], [-1, 0, 0]]), np.array([[1, 2, 0], [0.5, 1.0000001, 0]])
+    cancelling = np.array([[3e7, 0, -1e7], [0, 1e20, 5e19]])  # a few points get into the image
+    spoilt = [identity * np.where(identity == 1, x, 1) for x in (np.nan, np.inf, -np.inf)]
+    maps = [identity, zero, turned, nearly, cancelling, *spoilt, identity * 1e-30, identity * 1e-42]
+    maps += [np.array([[0.5, 0, 0.25], [0, 0, x]]) for x in (0, 0.3, 5)]  # all rows are one
+    maps += [np.array([[1, 0, np.nan], [0, 1, 0]]), np.array([[1, 0, 0], [0, 1e-39, 1e-39]])]
+    maps += list(rng.normal(size=(30, 2, 3)) * 10 ** rng.uniform(-3, 2, (30, 1, 1)))
+    theta = np.array(maps)
+    theta = np.concatenate([theta, theta * rng.choice([1, 0], theta.shape, p=(0.7, 0.3))])
+    for (H, W), out, C in (((17, 33), (19, 40), 2), ((5, 7), (3, 41), 21), ((1, 6), (40, 1), 3)):
+        for dtype, shared in ((np.float32, False), (np.float64, True), (np.float16, False)):
+            U = gpu.zeros((1 if shared else len(theta), C, H, W), dtype)
+            dV = gpu.asarray(rng.normal(size=(len(theta), C, *out)).astype(dtype))
+            wide = np.float32 if dtype == np.float16 else dtype
+            with np.errstate(invalid="ignore"):
+                points = gpu.asarray(theta.astype(wide))
+                _, backward = stn_np.affine_sample(U, points, out)
+            found = to_numpy(backward(dV)[0])
+            with monkeypatch.context() as patch:
+                patch.setattr(gpu_sampling.Source, "is_affine", False)
+                expected = to_numpy(backward(dV)[0])
+            assert expected.any()
+            np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("side", [2, 3, 27])
 @pytest.mark.parametrize("source", ["grid", "map"])
 def test_the_same_bits_whichever_thread_comes_first(
@@ -424,7 +454,7 @@ def test_the_transformer_hands_the_method_on(
     V, backward = transformer(gpu.asarray(rng.normal(size=(2, 1, 3, 4))))
     backward(V)
     assert any("atomic" in function for function in started) == (method == "atomic")
-    assert any(function == "gather" for function in started) == (method == "deterministic")
+    assert any(function.startswith("gather") for function in started) == (method == "deterministic")
 
 
 def test_points_as_a_grid_of_one_column(gpu: ModuleType, rng: np.random.Generator) -> None:

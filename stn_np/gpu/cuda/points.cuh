@@ -109,13 +109,15 @@ template <typename X_> struct AffineMap {
         const int64 row = quotient(p, W_out);
         return {X(p - row * W_out) - X(W_out - 1) / 2, X(row) - X(H_out - 1) / 2};
     }
-    __device__ void operator()(int64 n, int64 p, const Size<2>&, bool, X (&x)[2]) const {
-        const Target t = target(p);
+    __device__ void map(int64 n, const Target& t, X (&x)[2]) const {
 #pragma unroll
         for (int axis = 0; axis < 2; ++axis) {
             const X* row = matrix + n * step_n + 3 * axis;
             x[axis] = row[0] * t.x + row[1] * t.y + row[2];
         }
+    }
+    __device__ void operator()(int64 n, int64 p, const Size<2>&, bool, X (&x)[2]) const {
+        map(n, target(p), x);
     }
 };
 
