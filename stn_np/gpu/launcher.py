@@ -161,6 +161,7 @@ def cublas() -> Any:
         library = ctypes.CDLL(importlib.import_module("cupy_backends.cuda.libs").cublas.__file__)
         set_stream, set_workspace = library.cublasSetStream_v2, library.cublasSetWorkspace_v2
         multiply = library.cublasGemmEx_64
+        multiply_batch = library.cublasGemmStridedBatchedEx_64
     except (ImportError, OSError, AttributeError):  # on Windows names are not looked up further
         return None
     i, i64, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
@@ -169,4 +170,8 @@ def cublas() -> Any:
     a_matrix = pointer, i, i64  # where, of which dtype, and from line to line
     shapes = pointer, i, i, i64, i64, i64
     multiply.argtypes = [*shapes, pointer, *a_matrix, *a_matrix, pointer, *a_matrix, i, i]
+    matrices = *a_matrix, i64  # and from matrix to matrix
+    multiply_batch.argtypes = [
+        *shapes, pointer, *matrices, *matrices, pointer, *matrices, i64, i, i
+    ]  # fmt: skip
     return library

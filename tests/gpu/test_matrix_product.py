@@ -74,6 +74,25 @@ def test_matrix_product_in_any_memory_order(gpu: Any, sizes: tuple[int, ...], dt
         assert (gpu.asnumpy(larger)[:, [0, 1, -2, -1]] == 7).all()
 
 
+@pytest.mark.parametrize("flipped", [*product((False, True), repeat=2)])
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float16, 1e-3), (np.float64, 1e-12)])
+def test_a_long_sum_in_pieces(gpu: Any, flipped: tuple, dtype: type, rtol: float) -> None:
+    """a (n, k) may lie column by column; so may b; and `out` be part of a larger array."""
+    (n, k, m), rng = (5, 40 * 131, 66), np.random.default_rng(0)
+    assert matrix_product._pieces(n, k, m) == 10
+    assert matrix_product._pieces(n, 5237, m) == matrix_product._pieces(n, 1000, m) == 1
+    assert matrix_product._pieces(64, 102_400, 81) == 128
+    x, y = rng.random((n, k)).astype(dtype), rng.random((k, m)).astype(dtype)
+    turned = zip((x, y), flipped, strict=True)
+    a, b = (gpu.asarray(z.T.copy()).T if f else gpu.asarray(z) for z, f in turned)
+    larger = gpu.full((n, m + 2), 7, dtype)
+    expected = x.astype(np.float64) @ y.astype(np.float64)
+    for found in (matmul(a, b), matmul(a, b, out=larger[:, 1:-1]), larger[:, 1:-1]):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(gpu.asnumpy(found), expected, rtol=rtol)
+    assert (gpu.asnumpy(larger)[:, [0, -1]] == 7).all()
+
+
 def test_dtypes_may_differ(gpu: Any) -> None:
     a, b = gpu.asarray(np.float32([[1, 2]])), gpu.asarray(np.array([[3.0], [0.1]]))
     y = matmul(a, b)

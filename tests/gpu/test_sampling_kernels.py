@@ -115,7 +115,7 @@ def test_each_pixel_adds_up_in_the_order_of_the_points(
 def test_pixels_find_the_points_that_read_them(
     gpu: ModuleType, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit what the lists give: the same points, with the same weights, in the same order."""
+    """Bit for bit what lists give: the same points with the same weights, in the same order."""
     identity, zero = np.eye(2, 3), np.zeros((2, 3))
     turned, nearly = np.array([[0, 1.0, 0], [-1, 0, 0]]), np.array([[1, 2, 0], [0.5, 1.0000001, 0]])
     cancelling = np.array([[3e7, 0, -1e7], [0, 1e20, 5e19]])  # a few points get into the image

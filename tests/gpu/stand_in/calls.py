@@ -117,12 +117,12 @@ def _carried_out(
             )
         graphs.recording.uses(x._memory for x in boxes)
         graphs.recording.will_write([] if out is None else [out._a])
-    result = compute()
+    result, name = compute(), getattr(function, "__name__", "array operation")
     if out is not None:
         if graphs.recording is not None:
-            graphs.recording.operations.append(compute)
+            graphs.recording.add(name, compute)
         return out
-    return _box(result, boxes, keep_order, compute)
+    return _box(result, boxes, keep_order, name, compute)
 
 
 def _unbox(x: Any, boxes: list[Any], sequences: bool) -> Any:
@@ -140,9 +140,13 @@ def _unbox(x: Any, boxes: list[Any], sequences: bool) -> Any:
     return x
 
 
-def _box(result: Any, boxes: list[Any], keep_order: bool, compute: Callable[[], Any]) -> Any:
+def _box(
+    result: Any, boxes: list[Any], keep_order: bool, name: str, compute: Callable[[], Any]
+) -> Any:
     if isinstance(result, list | tuple):
-        each = [_box(r, boxes, keep_order, lambda i=i: compute()[i]) for i, r in enumerate(result)]
+        each = [
+            _box(r, boxes, keep_order, name, lambda i=i: compute()[i]) for i, r in enumerate(result)
+        ]
         return each if isinstance(result, list) else tuple(each)
     if isinstance(result, np.generic):
         result = np.asarray(result)
@@ -161,7 +165,7 @@ def _box(result: Any, boxes: list[Any], keep_order: bool, compute: Callable[[], 
     boxed = new(result, Memory(result.nbytes), None)
     if graphs.recording is not None:
         graphs.recording.uses([boxed._memory])
-        graphs.recording.repeat_into(result, compute)
+        graphs.recording.repeat_into(name, result, compute)
     return boxed
 
 

@@ -1,8 +1,9 @@
-"""The three functions of cuBLAS that the library calls, from addresses and steps."""
+"""The four functions of cuBLAS that the library calls, from addresses and steps."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,36 @@ def cublasGemmEx_64(
         with np.errstate(all="ignore"):
             Y[...] = A @ B
 
+    _carry_out(run, a, b, y, [Y])
+    return 0
+
+
+def cublasGemmStridedBatchedEx_64(
+    handle: int, b_flipped: bool, a_flipped: bool, m: int, n: int, k: int, alpha: int, b: Any,
+    b_kind: int, b_step: int, b_next: int, a: Any, a_kind: int, a_step: int, a_next: int,
+    beta: int, y: Any, y_kind: int, y_step: int, y_next: int, many: int, compute: int,
+    algorithm: int,
+) -> int:  # fmt: skip
+    def at(x: Any, kind: int, step: int, i: int) -> int:
+        return int(x) + i * step * np.dtype(_NAMES[kind]).itemsize
+
+    A = [_matrix(at(a, a_kind, a_next, i), a_kind, n, k, a_step, a_flipped) for i in range(many)]
+    B = [_matrix(at(b, b_kind, b_next, i), b_kind, k, m, b_step, b_flipped) for i in range(many)]
+    Y = [_matrix(at(y, y_kind, y_next, i), y_kind, n, m, y_step) for i in range(many)]
+
+    def run() -> None:
+        assert a and b and y
+        with np.errstate(all="ignore"):
+            for each_a, each_b, each_y in zip(A, B, Y, strict=True):
+                each_y[...] = each_a.astype(each_y.dtype) @ each_b.astype(each_y.dtype)
+
+    _carry_out(run, a, b, y, Y)
+    return 0
+
+
+def _carry_out(run: Callable[[], None], a: Any, b: Any, y: Any, written: list[np.ndarray]) -> None:
     if graphs.recording is not None:
         graphs.recording.uses(x.memory for x in (a, b, y))
-        graphs.recording.will_write([Y])
-        graphs.recording.operations.append(run)
+        graphs.recording.will_write(written)
+        graphs.recording.add("matrix product", run)
     run()
-    return 0

@@ -24,6 +24,7 @@ class Recording:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.operations: list[Callable[[], object]] = []
+        self.names: list[str] = []
         self.loans: dict[int, Loan] = {}
         self.failed = False
         self._before: list[tuple[np.ndarray, np.ndarray]] = []
@@ -38,9 +39,14 @@ class Recording:
         for memory in memories:
             self.loans.setdefault(id(memory), Loan(memory))
 
-    def repeat_into(self, result: np.ndarray, compute: Callable[[], Any]) -> None:
+    def add(self, name: str, operation: Callable[[], object]) -> None:
+        """One launch."""
+        self.names.append(name)
+        self.operations.append(operation)
+
+    def repeat_into(self, name: str, result: np.ndarray, compute: Callable[[], Any]) -> None:
         """A replay computes the new array again, into the same memory."""
-        self.operations.append(lambda: np.copyto(result, compute()))
+        self.add(name, lambda: np.copyto(result, compute()))
         self._before.append((result, poison(np.empty_like(result))))
 
     def undo(self) -> None:

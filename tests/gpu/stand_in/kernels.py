@@ -103,7 +103,7 @@ class RawKernel:
         if graphs.recording is not None:
             graphs.recording.uses(x._memory for _, x in arrays)
             graphs.recording.will_write(x._a for p, x in arrays if "const" not in p)
-            graphs.recording.operations.append(run)
+            graphs.recording.add(self.name, run)
         run()
 
     def _value(self, i: int, parameter: str, x: Any) -> np.ndarray:
