@@ -1,6 +1,6 @@
 """The launches of one training step, by name, as the stand-in for CuPy records them in a graph.
 
-    python scripts/count_launches.py [--model st-cnn]
+    python scripts/count_launches.py [--model st-cnn] [--batch 256]
 
 What CuPy does with one call, and NumPy's function of that name here, counts as one launch; CuPy
 makes two of a few (a sum in pieces). No GPU is needed, and no time is told.
@@ -26,8 +26,8 @@ from stn_np.training.optimizers import build_optimizer, localisation_factor
 from stn_np.training.step import TrainingStep
 
 
-def launches(name: str) -> list[str]:
-    """Names, in order, of all launches of a step with four digits and two filters."""
+def launches(name: str, batch: int) -> list[str]:
+    """Names, in order, of all launches of a step."""
     recorded: list[graphs.Recording] = []
     start = graphs.Recording.__init__
 
@@ -36,15 +36,14 @@ def launches(name: str) -> list[str]:
         recorded.append(self)
 
     with stand_in.installed():
-        small = {"filters": 2} if name.endswith("cnn") else {}
-        model = build(name, input_shape=(1, 28, 28), **small).to("gpu")
+        model = build(name, input_shape=(1, 28, 28)).to("gpu")
         optimizer = build_optimizer("adamw", model, localisation_factor(0.1))
         rng = np.random.default_rng(0)
-        images = rng.random((4, 1, 28, 28), dtype=np.float32)
+        images = rng.random((batch, 1, 28, 28), dtype=np.float32)
         graphs.Recording.__init__ = noted  # type: ignore[method-assign]
         try:
             step = TrainingStep(model, optimizer)
-            step(to_device(images, "gpu"), to_device(np.arange(4), "gpu"), 1e-3)
+            step(to_device(images, "gpu"), to_device(np.arange(batch) % 10, "gpu"), 1e-3)
         finally:
             graphs.Recording.__init__ = start  # type: ignore[method-assign]
     return recorded[-1].names
@@ -56,9 +55,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", choices=NAMES, default="st-cnn")
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--in-order", action="store_true", help="every launch by itself")
     options = parser.parse_args()
-    names = launches(options.model)
+    names = launches(options.model, options.batch)
     if options.in_order:
         print(*names, sep="\n")
     for name, many in Counter(names).most_common():

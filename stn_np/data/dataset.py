@@ -31,8 +31,9 @@ class Dataset:
     name : str
         Of the data set, e.g. ``"mnist"``.
     images : Array
-        (N, 1, H, W), float32, in [0, 1]. The background is 0, the value that the sampler takes
-        for everything outside a picture; otherwise a transformer learns to avoid the edge.
+        (N, C, H, W), float32, in [0, 1]; C = 1 is grey, 3 red, green and blue. The background is 0,
+        the value that the sampler takes for everything outside a picture; otherwise a transformer
+        learns to avoid the edge.
     labels : Array
         (N,), int64, indices into `class_names`.
     class_names : tuple of str
@@ -55,9 +56,9 @@ class Dataset:
     def __post_init__(self) -> None:
         """Refuse what no part of the library could use."""
         images, labels = self.images, self.labels
-        if images.ndim != 4 or images.shape[1] != 1 or images.dtype != np.float32:
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.float32:
             got = f"{images.dtype} {images.shape}"
-            raise DataError(f"images: expected float32 (N, 1, H, W), got {got}")
+            raise DataError(f"images: expected float32 (N, 1 or 3, H, W), got {got}")
         if labels.shape != (len(images),) or labels.dtype != np.int64:
             got = f"{labels.dtype} {labels.shape}"
             raise DataError(f"labels: expected int64 ({len(images)},), got {got}")

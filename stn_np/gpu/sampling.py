@@ -29,8 +29,9 @@ ENOUGH_THREADS = 2**20
 #: be for it: where patches stick out of a small output, threads would be idle.
 PATCH, MOST_PLACES = 16, 1.15
 
-#: Channels for which a pixel looks for its points at a time, for images of few channels or of many.
-FEW, MANY = 4, 16
+#: Channels in which a pixel collects at a time what comes back to it, of few channels or of many.
+#: Of float64 half as many: each takes two registers.
+FEW, MANY = 4, {"float32": 16, "float64": 8}
 
 #: CuPy's running sum counts in 32 bits what it sums up; longer ones are made in pieces.
 LONGEST_SUM = 2**30
@@ -108,6 +109,7 @@ class Sampling:
         self.shared = U.shape[0] != source.N
         self.taps = TAPS[settings.mode] ** source.n_dims
         self.patches, self.places = _patches(source.out_size)
+        self.at_once = FEW if self.C <= FEW else MANY[self.wide.name]
         self.template = (self.T.name, source.kind, *settings.template)
 
     def forward(self) -> Array:
@@ -216,7 +218,8 @@ class Sampling:
         ends = xp.zeros(rows + 1, np.int64)  # one place on, so that sums will tell where rows begin
         entries = Argument("counts", ends[1:], np.int64, (rows,))
         template, geometry = (source.kind, *self.settings.template), self._geometry(1)
-        launch(TRANSPOSE, "count", template, n, source.points, entries, *geometry)
+        items = source.N * self.places
+        launch(TRANSPOSE, "count", template, items, source.points, entries, *geometry, self.patches)
         self._running_sum(ends)
         keys = xp.empty(n * self.taps, np.int64)
         weights = xp.empty(n * self.taps, self.wide)
@@ -227,20 +230,29 @@ class Sampling:
         )
         A = self.wide.name
         most = n * self.taps
-        launch(TRANSPOSE, "fill", (A, *template), n, source.points, *lists, most, self.C, *geometry)
+        launch(
+            TRANSPOSE,
+            "fill",
+            (A, *template),
+            items,
+            source.points,
+            *lists,
+            *(most, self.C, *geometry, self.patches),
+        )
         launch(TRANSPOSE, "sort_rows", (A,), rows, *lists, most)
 
         dU: Array = xp.empty(self.U.shape, self.T)
         channels, groups = self._channels(rows)
+        patches, places = _patches(self.U.shape[2:])
         launch(
             TRANSPOSE,
             "gather",
-            (self.T.name, self.taps),
-            self.U.shape[0] * groups * self.plane,
+            (self.T.name, self.taps, self.at_once),
+            self.U.shape[0] * groups * places,
             *lists,
             self._points("dV", dV),
             self._image("dU", dU),
-            *(most, self.C, self.plane, self.P, channels),
+            *(most, self.C, self.plane, self.P, patches, channels),
         )
         return dU
 
@@ -262,11 +274,10 @@ class Sampling:
         dU: Array = self.xp.empty(self.U.shape, self.T)
         channels, groups = self._channels(images * self.plane)
         patches, places = _patches((H, W))
-        at_once = FEW if self.C <= FEW else MANY
         launch(
             TRANSPOSE_AFFINE,
             "gather_affine",
-            (self.T.name, self.X.name, at_once),
+            (self.T.name, self.X.name, self.at_once),
             images * groups * places,
             source.points,
             limits,

@@ -35,9 +35,8 @@ def sampling(paddings: Mapping[str, bool]) -> Iterator[Variant]:
         yield from _of_source(f"Grid<{{}}, {n}>", *rules)
         for T, X in DTYPES if rules[0] != "NEAREST" else ():
             yield SAMPLER, "backward_grid", (T, f"Grid<{X}, {n}>", *rules)
-    for T, X in DTYPES:
-        for at_once in (FEW, MANY):
-            yield TRANSPOSE_AFFINE, "gather_affine", (T, X, at_once)
+    for (T, X), many in product(DTYPES, (False, True)):
+        yield TRANSPOSE_AFFINE, "gather_affine", (T, X, _at_once(T, many))
     for X in ("float32", "float64"):
         yield TRANSPOSE_AFFINE, "bound", (X,)
     of_maps = [name for name, has_maps in paddings.items() if has_maps]
@@ -48,8 +47,13 @@ def sampling(paddings: Mapping[str, bool]) -> Iterator[Variant]:
     for A in ("float32", "float64"):
         yield TRANSPOSE, "sort_rows", (A,)
     entries = sorted({taps**n for taps in TAPS.values() for n in (2, 3)})
-    for T, taps in product(("float16", "float32", "float64"), entries):
-        yield TRANSPOSE, "gather", (T, taps)
+    for T, taps, many in product(("float16", "float32", "float64"), entries, (False, True)):
+        yield TRANSPOSE, "gather", (T, taps, _at_once(T, many))
+
+
+def _at_once(T: str, many: bool) -> int:
+    """Channels that a pixel collects at a time."""
+    return MANY["float64" if T == "float64" else "float32"] if many else FEW
 
 
 def _of_source(kind: str, *rules: str | bool, lists: bool = True) -> Iterator[Variant]:

@@ -19,7 +19,7 @@ from stn_np.backend import to_device_of, to_numpy
 from stn_np.cli import main
 from stn_np.data import Dataset, distort, fixed_test_set, warp
 from stn_np.data.distortions import KINDS
-from stn_np.data.resample import block_means, resample
+from stn_np.data.resample import resample
 from stn_np.gpu.constants import remember
 from stn_np.gpu.devices import to_device
 from stn_np.gpu.graph import capture
@@ -489,7 +489,6 @@ def test_resampling_agrees(cupy: Any) -> None:
         got = resample(cupy.asarray(images), size, step)
         assert isinstance(got, cupy.ndarray)
         assert_close(got, resample(images, size, step), 1e-6)
-    assert_close(block_means(cupy.asarray(images), 4), block_means(images, 4), 1e-6)
     theta = np.random.default_rng(1).normal(size=(2, 2, 3)).astype(np.float32)
     expected = warp(images, theta, (5, 6))
     assert_close(warp(cupy.asarray(images), cupy.asarray(theta), (5, 6)), expected, 2e-6)

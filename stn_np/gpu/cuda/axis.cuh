@@ -11,7 +11,7 @@ enum Padding { ZEROS, BORDER, REFLECTION, WRAP };
 // In place of the offset of a pixel that lies outside.
 constexpr int64 OUTSIDE = -1;
 // Points further outside than this many pixels all count as one point there, without gradient.
-constexpr int64 FAR = 100000;
+[[maybe_unused]] constexpr int64 FAR = 100000;
 
 // ------------------------------------------------------------------ coordinates.py
 

@@ -100,9 +100,9 @@ __global__ void backward_matrix(
 }
 
 // Eq. (6) by atomic additions into dU, which starts at 0: their order, and so the last bits, change
-// from run to run. The other way is in transpose.cu.
+// from run to run. The other way is in transpose.cu. The bounds make room for two blocks at a time.
 template <typename T, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
-__global__ void backward_image_atomic(
+__global__ void __launch_bounds__(256, 2) backward_image_atomic(
     int64 items, const typename Source::X* __restrict__ points, const T* __restrict__ dV,
     typename Wide<T>::type* __restrict__ dU, int64 C, int64 D, int64 H, int64 W, int64 P,
     int64 U_step, int64 step_n, int64 second, int64 third, int64 patches, int64 channels

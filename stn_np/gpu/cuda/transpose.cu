@@ -39,13 +39,16 @@ __device__ __forceinline__ int64 add_one(int64* x) {
 template <typename Source, Mode MODE, Padding PADDING, bool ALIGN_CORNERS>
 __global__ void count(
     int64 items, const typename Source::X* __restrict__ points, int64* __restrict__ counts,
-    int64 D, int64 H, int64 W, int64 P, int64 row_step, int64 step_n, int64 second, int64 third
+    int64 D, int64 H, int64 W, int64 P, int64 row_step, int64 step_n, int64 second, int64 third,
+    int64 patches
 ) {
     using X = typename Source::X;
     const Source source{points, step_n, second, third};
     const Size<Source::DIM> size(D, H, W);
+    const Order order(P, patches);
     FOR_EACH_ITEM(i, items) {
-        const int64 n = quotient(i, P), p = i - n * P;
+        const int64 n = quotient(i, order.places), p = order.point(i - n * order.places);
+        if (p == OUTSIDE) continue;
         const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, n, p, size);
         spread<Source::DIM - 1>(point, 0, X(1), 0, [&](int64 offset, X, int) {
             add_one(counts + n * row_step + offset);
@@ -57,13 +60,15 @@ template <typename A, typename Source, Mode MODE, Padding PADDING, bool ALIGN_CO
 __global__ void fill(
     int64 items, const typename Source::X* __restrict__ points, int64* __restrict__ ends,
     int64* __restrict__ keys, A* __restrict__ weights, int64 entries, int64 C, int64 D, int64 H,
-    int64 W, int64 P, int64 row_step, int64 step_n, int64 second, int64 third
+    int64 W, int64 P, int64 row_step, int64 step_n, int64 second, int64 third, int64 patches
 ) {
     constexpr int TAPS = power(MODE, Source::DIM);
     const Source source{points, step_n, second, third};
     const Size<Source::DIM> size(D, H, W);
+    const Order order(P, patches);
     FOR_EACH_ITEM(i, items) {
-        const int64 n = quotient(i, P), p = i - n * P;
+        const int64 n = quotient(i, order.places), p = order.point(i - n * order.places);
+        if (p == OUTSIDE) continue;
         const auto point = locate<MODE, PADDING, ALIGN_CORNERS>(source, n, p, size);
         spread<Source::DIM - 1>(point, 0, A(1), 0, [&](int64 offset, A weight, int tap) {
             const int64 slot = add_one(ends + n * row_step + offset);
@@ -101,33 +106,36 @@ __global__ void sort_rows(
     }
 }
 
-// dU = S^T dV. An item is a pixel in so many channels, which it takes four at a time, so that an
-// entry is read once for four.
-template <typename T, int TAPS>
+// dU = S^T dV. An item is a pixel in so many channels, which it takes AT_ONCE at a time: an entry is
+// read once for them.
+template <typename T, int TAPS, int AT_ONCE>
 __global__ void gather(
     int64 items, const int64* __restrict__ ends, const int64* __restrict__ keys,
     const typename Wide<T>::type* __restrict__ weights, const T* __restrict__ dV,
-    T* __restrict__ dU, int64 entries, int64 C, int64 plane, int64 P, int64 channels
+    T* __restrict__ dU, int64 entries, int64 C, int64 plane, int64 P, int64 patches, int64 channels
 ) {
     using A = typename Wide<T>::type;
-    constexpr int AT_ONCE = 4;
+    const Order order(plane, patches);
     FOR_EACH_ITEM(i, items) {
-        const Item item(i, plane, C, channels);
-        const Row row(ends, item.n * plane + item.p, entries);
-        T* out = dU + item.n * C * plane + item.p;
+        const Item item(i, order.places, C, channels);
+        const int64 pixel = order.point(item.p);
+        if (pixel == OUTSIDE) continue;
+        const Row row(ends, item.n * plane + pixel, entries);
+        T* out = dU + item.n * C * plane + pixel;
         for (int64 c = item.c_begin; c < item.c_end; c += AT_ONCE) {
+            const int channels_here = int(smaller(AT_ONCE, item.c_end - c));
             A sum[AT_ONCE] = {};
             for (int64 entry = row.begin; entry < row.end; ++entry) {
                 const T* upstream = dV + (keys[entry] / TAPS + c * P);
                 const A weight = weights[entry];
 #pragma unroll
-                for (int b = 0; b < AT_ONCE; ++b) {
-                    if (c + b < item.c_end) sum[b] = fused(weight, A(upstream[b * P]), sum[b]);
+                for (int b = 0; b < AT_ONCE; ++b, upstream += P) {
+                    if (b < channels_here) sum[b] = fused(weight, A(*upstream), sum[b]);
                 }
             }
 #pragma unroll
             for (int b = 0; b < AT_ONCE; ++b) {
-                if (c + b < item.c_end) out[(c + b) * plane] = T(sum[b]);
+                if (b < channels_here) out[(c + b) * plane] = T(sum[b]);
             }
         }
     }

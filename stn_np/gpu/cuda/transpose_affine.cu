@@ -34,7 +34,6 @@ __global__ void bound(
     int64 H_out, int64 W_out
 ) {
     const double rounding = sizeof(X) == 4 ? 1e-6 : 2e-15;  // of a few operations in X
-    const double anywhere = 1e300 * 1e300;
     FOR_EACH_ITEM(i, items) {
         const X* A = matrix + 6 * i;
         Bounds<X>& to = reinterpret_cast<Bounds<X>*>(bounds)[i];
@@ -55,13 +54,13 @@ __global__ void bound(
                              fabs(down) * (double(H) + fabs(f)) + double(H_out);
         const double wrong = 1e-15 * (fabs(a * e) + fabs(b * d)) / fabs(det);
         const bool known = fabs(det) > 1e-290 && wrong < 1e-3;
-        to.across = X(across);
-        to.down = X(down);
-        to.shift = X(shift);
+        to.across = X(known ? across : 0);
+        to.down = X(known ? down : 0);
+        to.shift = X(known ? shift : 0);
         to.half = X(
             known ? (1 + wrong) * (fabs(down) * radius[1] + fabs(across) * radius[0]) +
                         (rounding + 2 * wrong) * sizes
-                  : anywhere
+                  : 1e38  // more rows than there are
         );
     }
 }

@@ -117,7 +117,7 @@ def _carried_out(
             )
         graphs.recording.uses(x._memory for x in boxes)
         graphs.recording.will_write([] if out is None else [out._a])
-    result, name = compute(), getattr(function, "__name__", "array operation")
+    result, name = compute(), getattr(function, "__name__", "<lambda>").replace("<lambda>", "other")
     if out is not None:
         if graphs.recording is not None:
             graphs.recording.add(name, compute)
