@@ -29,7 +29,7 @@ def evaluate(options: argparse.Namespace) -> int:
     folder, kind, settings = open_run(options.run)
     device, device_note = choose_device(options.device)
     newest = checkpoint.load_newest(folder.checkpoints)
-    trainer = Trainer(kind(elsewhere(settings, options.data_dir), device))
+    trainer = Trainer(kind(elsewhere(settings, options.data, options.data_dir), device))
     checkpoint.restore(trainer, newest.arrays)
     if device_note:
         print(device_note + "\n")

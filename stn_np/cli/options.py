@@ -121,8 +121,8 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
     }
     _add_train(parsers["train"], experiment)
     for name in ("eval", "plot"):
-        parsers[name].add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
-    _add_data_dir(parsers["eval"], "where the run found it")
+        parsers[name].add_argument("run", metavar="RUN", type=folder, help="the folder of a run")
+    _add_data(parsers["eval"])
     for name in ("train", "eval", "gradcheck"):
         _add_device(parsers[name])
     parsers["warm-up"].add_argument(
@@ -133,7 +133,7 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
     )
     parsers["gallery"].add_argument(
         "--out",
-        type=Path,
+        type=folder,
         default=Path("gallery"),
         metavar="FOLDER",
         help="where to; pictures of that name are replaced (default: gallery)",
@@ -170,27 +170,37 @@ def _add_train(parser: Parser, experiment: type[Experiment]) -> None:
     run = parser.add_argument_group("run")
     run.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         metavar="FOLDER",
         help="new folder for this run (default: a numbered one below runs/, named after the data "
         "and what is trained)",
     )
     run.add_argument(
         "--resume",
-        type=Path,
+        type=folder,
         metavar="RUN",
         help="go on with a run that was stopped, from its newest sound checkpoint; its settings "
         "are kept, and giving others is an error",
     )
 
 
-def _add_data_dir(parser: argparse._ActionsContainer, default: str) -> None:
-    """--data-dir, for the commands that read data."""
+def folder(text: str) -> Path:
+    """A path, with ~ for the home folder wherever the shell has left it."""
+    return Path(text).expanduser()
+
+
+def _add_data(parser: argparse._ActionsContainer) -> None:
+    """--data and --data-dir, for a run whose data are elsewhere now."""
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER|idx:FOLDER",
+        help="where the run's pictures are now; they must be the same (default: where they were)",
+    )
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=folder,
         metavar="FOLDER",
-        help=f"where the MNIST files are (default: {default})",
+        help="where the MNIST files are (default: where the run found them)",
     )
 
 

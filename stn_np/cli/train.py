@@ -59,7 +59,7 @@ def _new(options: argparse.Namespace, kind: type[Experiment], given: dict[str, A
     else:
         check_writable(RUNS)
     if given.get("data_dir"):
-        given["data_dir"] = str(Path(given["data_dir"]).resolve())
+        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
     experiment = kind.create(given, device)
     trainer = Trainer(experiment)
     folder = _create_folder(options.out, experiment)
@@ -91,7 +91,8 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
         print(f"{folder.path} is finished; there is nothing to resume.\n")
         print(training_summary(kind, read_json(folder.results), folder.path))
         return 0
-    experiment = kind(elsewhere(settings, given.get("data_dir")), device)
+    settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
+    experiment = kind(settings, device)
     trainer = Trainer(experiment)
     notes = go_on(trainer, folder)
     _announce(trainer, experiment, folder, note)
@@ -118,9 +119,8 @@ def _refuse_contradictions(
         if name == "data":
             from stn_np import data
 
-            if value == "auto":
-                continue
-            value = value if value in data.NAMES else str(Path(value).resolve())
+            if value == "auto" or not {value, kept[name]} & {*data.NAMES}:
+                continue  # another place; the checksum decides whether they are the same data
         if name not in kept:
             raise ValueError(f"{option_name(name)}: {kind.name} has no such setting")
         if value != kept[name]:
@@ -130,11 +130,22 @@ def _refuse_contradictions(
             )
 
 
-def elsewhere(settings: Any, data_dir: str | Path | None) -> Any:
-    """The settings of a run whose data are in another folder now."""
-    if data_dir is None:
-        return settings
-    return replace(settings, data_dir=str(Path(data_dir).resolve()))
+def elsewhere(settings: Any, name: str | None, data_dir: str | Path | None) -> Any:
+    """The settings of a run whose data are in another folder now.
+
+    A name that is no place, such as mnist, must be the one that the run has.
+    """
+    from stn_np import data
+
+    if name not in (None, "auto"):
+        found = data.full_name(name)
+        if found != settings.data and {found, settings.data} & {*data.NAMES}:
+            raise ValueError(f"--data: this run has {settings.data!r}, got {name!r}")
+        if found not in data.NAMES:
+            data_dir = data_dir or found.removeprefix(data.IDX)
+    if data_dir is not None:
+        settings = replace(settings, data_dir=str(Path(data_dir).expanduser().resolve()))
+    return settings
 
 
 def _announce(trainer: Trainer, experiment: Experiment, folder: RunFolder, note: str) -> None:

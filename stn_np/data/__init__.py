@@ -17,23 +17,36 @@ from stn_np.data.distortions import (
     warp,
 )
 from stn_np.data.folder import load_folder
+from stn_np.data.idx import load_idx
 from stn_np.data.mnist import load_mnist
 
 #: What `load` knows beside folders.
 NAMES = ("auto", "mnist", "digits")
 
 
-def load(name: str = "auto", data_dir: str | Path | None = None) -> tuple[Dataset, Dataset]:
+#: Before a folder with four files in MNIST's format.
+IDX = "idx:"
+
+
+def load(
+    name: str = "auto",
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    channels: int = 1,
+) -> tuple[Dataset, Dataset]:
     """A data set by name.
 
     Parameters
     ----------
     name
         "mnist"; "digits", the 1,797 embedded ones; "auto", MNIST where it can be had, on this
-        machine or from the network, and otherwise the embedded digits; or the path of a folder
-        with one sub-folder a class (one called like a name: with ``./`` before it).
+        machine or from the network, and otherwise the embedded digits; "idx:FOLDER", four files in
+        MNIST's format; or the path of a folder with one sub-folder a class (one called like a
+        name: with ``./`` before it).
     data_dir
         The folder in which MNIST's files are, for "mnist" and "auto" only.
+    image_size, channels
+        Of a folder of pictures: their side in pixels, by default 28, and 1 (grey) or 3 (colour).
 
     Returns
     -------
@@ -47,24 +60,43 @@ def load(name: str = "auto", data_dir: str | Path | None = None) -> tuple[Datase
         If the data are missing or damaged. Under "auto" only what cannot be had gives way to the
         digits; a damaged file, or a `data_dir` without the files, is an error there too.
     ValueError
-        If the name is unknown and no folder either.
+        If the name is unknown and no folder either; or if data other than a folder of pictures are
+        asked for in another size or in colour.
     """
     if not name:
         raise DataError("data: expected a name or a folder, got an empty one")
     if data_dir is not None and name not in ("auto", "mnist"):
         raise DataError(f"data_dir: expected with 'auto' or 'mnist' only, got it with {name!r}")
-    if name == "auto":
-        return _load_auto(data_dir)
-    if name == "mnist":
-        return load_mnist(data_dir)
-    if name == "digits":
-        return load_digits()
-    if not Path(name).exists():
+    if name in NAMES or name.startswith(IDX):
+        if name.startswith(IDX):
+            halves = load_idx(name.removeprefix(IDX))
+        elif name == "digits":
+            halves = load_digits()
+        else:
+            halves = load_mnist(data_dir) if name == "mnist" else _load_auto(data_dir)
+        C, H = halves[0].images.shape[1:3]
+        if channels != C or image_size not in (None, H):
+            raise DataError(
+                f"image_size, channels: expected a folder of pictures, or {H} and {C} as {name!r} "
+                f"has, got {image_size or H} and {channels}"
+            )
+        return halves
+    folder = Path(name).expanduser()
+    if not folder.exists():
         try:
             check_choice("data", name, NAMES)
         except ValueError as error:
             raise DataError(f"{error} (and there is no folder {name!r})") from None
-    return load_folder(name)
+    side = 28 if image_size is None else image_size
+    return load_folder(folder, (side, side), channels)
+
+
+def full_name(name: str) -> str:
+    """A name of data that means the same wherever one stands: folders as absolute paths."""
+    if name in NAMES:
+        return name
+    prefix = IDX if name.startswith(IDX) else ""
+    return prefix + str(Path(name.removeprefix(IDX)).expanduser().resolve())
 
 
 def _load_auto(data_dir: str | Path | None) -> tuple[Dataset, Dataset]:
@@ -89,9 +121,11 @@ __all__ = [
     "distorted_size",
     "fixed_test_set",
     "fixed_test_theta",
+    "full_name",
     "load",
     "load_digits",
     "load_folder",
+    "load_idx",
     "load_mnist",
     "random_theta",
     "warp",

@@ -18,11 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stn_np.data.dataset import DataError
+from stn_np.data.dataset import DataError, Dataset
 
 _UNSIGNED_BYTE = 8
 _MAX_AXES = 4
 _BLOCK = 1 << 20
+
+#: A few KB of gzip may hold gigabytes. All splits of EMNIST are smaller but byclass and bymerge.
+MAX_BYTES = 2**28
 
 Source = BufferedReader | gzip.GzipFile
 
@@ -53,7 +56,8 @@ def read_idx(
     ------
     DataError
         If the file is no IDX file of unsigned bytes, is cut short or too long, has another number
-        of axes or another hash. Memory is taken as the bytes arrive, never on the header's word.
+        of axes or another hash, or is larger than `MAX_BYTES`. Memory is taken as the bytes arrive,
+        never on the header's word.
     OSError
         If the file cannot be opened.
     """
@@ -64,6 +68,10 @@ def read_idx(
         try:
             file = gzip.open(raw, "rb") if zipped else raw
             header, shape = _read_header(file, name, ndim)
+            if math.prod(shape) > MAX_BYTES:
+                raise DataError(
+                    f"{name}: expected at most {MAX_BYTES:,} bytes of values, got shape {shape}"
+                )
             content = _read_exactly(file, math.prod(shape), name, shape)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
@@ -72,6 +80,106 @@ def read_idx(
     if sha256 is not None:
         _check_hash(name, sha256, header, content)
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def in_unit_range(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Bytes (N, H, W) as float32 (N, 1, H, W) in [0, 1]."""
+    return np.divide(images[:, None], np.float32(255), dtype=np.float32)
+
+
+def load_idx(folder: str | Path) -> tuple[Dataset, Dataset]:
+    """Any data set in MNIST's format: Fashion-MNIST, KMNIST, EMNIST, one of your own.
+
+    Parameters
+    ----------
+    folder
+        With four IDX files, plain or compressed, or torchvision's root. Their names tell which is
+        which: images or labels, and train or (t10k, test).
+
+    Returns
+    -------
+    train, test : Dataset
+        Images (N, 1, H, W) float32 in [0, 1], as they are: the background should be 0. Classes are
+        named by the numbers in the files of labels.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, there are several for one purpose, or one is damaged; or if images and
+        labels, or both halves, do not fit each other.
+    """
+    root = Path(folder).expanduser()
+    files = _four_files(root)
+    arrays = {
+        (half, what): read_idx(path, ndim=3 if what == "images" else 1)
+        for (half, what), path in files.items()
+    }
+    for half in ("train", "test"):
+        images, labels = arrays[half, "images"], arrays[half, "labels"]
+        if len(images) != len(labels) or not images.size:
+            raise DataError(
+                f"{files[half, 'labels']}: expected a label for each of the {len(images):,} images "
+                f"in {files[half, 'images'].name}, at least one, got {len(labels):,}"
+            )
+    if arrays["train", "images"].shape[1:] != arrays["test", "images"].shape[1:]:
+        size, other = (arrays[half, "images"].shape[1:] for half in ("train", "test"))
+        raise DataError(f"{root}: expected images of one size, got {size} and {other}")
+    known = np.unique(arrays["train", "labels"])
+    if strange := np.setdiff1d(arrays["test", "labels"], known).tolist():
+        raise DataError(
+            f"{files['test', 'labels']}: expected the classes of {files['train', 'labels'].name}, "
+            f"got {strange[0]} besides"
+        )
+    if len(known) < 2:
+        raise DataError(
+            f"{files['train', 'labels']}: expected at least two classes, got {len(known)}"
+        )
+    note = f"{root.name}, read from {files['train', 'images'].parent}; {len(known)} classes"
+    train, test = (
+        Dataset(
+            root.resolve().name,
+            in_unit_range(arrays[half, "images"]),
+            np.searchsorted(known, arrays[half, "labels"]).astype(np.int64),
+            tuple(map(str, known)),
+            note,
+        )
+        for half in ("train", "test")
+    )
+    return train, test
+
+
+def _four_files(root: Path) -> dict[tuple[str, str], Path]:
+    """By half and by what is in them; in the folder, or where torchvision puts them."""
+    if not root.is_dir():
+        raise DataError(f"data: expected a folder with four IDX files, got {root} (no such folder)")
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted({*root.glob("*"), *root.glob("raw/*"), *root.glob("*/raw/*")}):
+        name = path.name.lower()
+        halves = [h for h, words in _HALVES.items() if any(w in name for w in words)]
+        kinds = [what for what in ("images", "labels") if what in name]
+        if path.is_file() and "idx" in name and len(halves) == len(kinds) == 1:
+            found.setdefault((halves[0], kinds[0]), []).append(path)
+    for half, what in (
+        ("train", "images"),
+        ("train", "labels"),
+        ("test", "images"),
+        ("test", "labels"),
+    ):
+        paths = found.get((half, what), [])
+        if len({_stem(p) for p in paths}) != 1:
+            got = ", ".join(p.name for p in paths) or "none"
+            wanted = f"one IDX file with the {what} of the {half} half"
+            raise DataError(f"{root}: expected {wanted} ({half}-{what}-idx...), got {got}")
+    return {key: paths[0] for key, paths in found.items()}
+
+
+#: What the names of files say of the half that they belong to.
+_HALVES = {"train": ("train",), "test": ("t10k", "test")}
+
+
+def _stem(path: Path) -> str:
+    """A file's name, compressed or not."""
+    return path.name.removesuffix(".gz")
 
 
 def _read_header(file: Source, name: str, ndim: int | None) -> tuple[bytes, tuple[int, ...]]:
@@ -115,5 +223,6 @@ def _check_hash(name: str, expected: str, header: bytes, content: bytearray) -> 
     if digest.hexdigest() != expected:
         raise DataError(
             f"{name}: expected content with SHA-256 {expected}, got {digest.hexdigest()}; "
-            "the file is damaged or another one: delete or replace it"
+            "it is a whole file, so probably of another data set (--data idx:FOLDER takes any); "
+            "if it should be this one, a byte has changed: replace it"
         )

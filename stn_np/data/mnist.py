@@ -10,7 +10,7 @@ import numpy as np
 
 from stn_np.data.dataset import DataError, Dataset, DataUnavailableError
 from stn_np.data.download import download_files
-from stn_np.data.idx import read_idx
+from stn_np.data.idx import in_unit_range, read_idx
 
 #: The four files and the SHA-256 of each one's *uncompressed* content.
 SHA256: Mapping[str, str] = {
@@ -32,7 +32,8 @@ def load_mnist(
     Parameters
     ----------
     data_dir
-        A folder with the four IDX files, as they are or compressed (``.gz``). If given, nowhere
+        A folder with the four IDX files, as they are or compressed (``.gz``), under any of the
+        names in use (``train-images.idx3-ubyte``, too), or torchvision's root. If given, nowhere
         else is looked. Otherwise: the folder named by the environment variable ``STN_NP_DATA``,
         then the user's cache, then the network (into that cache).
     download
@@ -56,15 +57,15 @@ def load_mnist(
     """
     folder = _named_folder(data_dir) if data_dir is not None else _find_folder(download)
     note = f"MNIST, read from {folder}"
-    variable = os.environ.get(ENVIRONMENT)
-    if data_dir is None and variable and Path(variable) != folder:
+    variable = _variable()
+    if data_dir is None and variable and variable != folder:
         note += f" (${ENVIRONMENT} is {variable}, which does not hold all four files)"
     return _read_half("train", folder, note), _read_half("t10k", folder, note)
 
 
 def _named_folder(data_dir: str | Path) -> Path:
     """The folder that the caller named, which must hold all four files."""
-    folder = Path(data_dir)
+    folder = Path(data_dir).expanduser()
     missing = _missing_files(folder)
     if missing:
         absent = "none of them" if len(missing) == len(SHA256) else f"all but {', '.join(missing)}"
@@ -78,9 +79,9 @@ def _named_folder(data_dir: str | Path) -> Path:
 
 def _find_folder(download: bool) -> Path:
     """The first place with all four files; the cache is filled from the network if allowed."""
-    variable = os.environ.get(ENVIRONMENT)
-    if variable and not _missing_files(Path(variable)):
-        return Path(variable)
+    variable = _variable()
+    if variable and not _missing_files(variable):
+        return variable
     told = f"${ENVIRONMENT} ({variable or 'not set'})"
     try:
         import pooch
@@ -108,14 +109,29 @@ _ADVICE = (
 )
 
 
+def _variable() -> Path | None:
+    """The folder that the environment variable names."""
+    named = os.environ.get(ENVIRONMENT)
+    return Path(named).expanduser() if named else None
+
+
 def _missing_files(folder: Path) -> list[str]:
     """Which of the four files are not in the folder, neither plain nor compressed."""
     return [name for name in SHA256 if _path(folder, name) is None]
 
 
 def _path(folder: Path, name: str) -> Path | None:
-    """Where the file is, plain before compressed."""
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    """Where a file is, under one of the names that it has on people's disks.
+
+    With a dot in place of the last but one hyphen; compressed; in a folder that is called like it;
+    and all that in the folder itself or where torchvision puts it.
+    """
+    for inside in ("", "raw", "MNIST/raw", "MNIST", "mnist"):
+        for stem in (name, name.replace("-idx", ".idx")):
+            for path in (stem, f"{stem}.gz", f"{stem}/{stem}", f"{stem}/{name}"):
+                if (folder / inside / path).is_file():
+                    return folder / inside / path
+    return None
 
 
 def _read_half(half: str, folder: Path, note: str) -> Dataset:
@@ -127,6 +143,5 @@ def _read_half(half: str, folder: Path, note: str) -> Dataset:
             raise DataUnavailableError(f"{folder / name}: expected a file, got none")
         arrays.append(read_idx(path, ndim=3 if "images" in name else 1, sha256=SHA256[name]))
     images, labels = arrays
-    grey = np.divide(images[:, None], np.float32(255), dtype=np.float32)
     names = tuple(str(digit) for digit in range(10))
-    return Dataset("mnist", grey, labels.astype(np.int64), names, note)
+    return Dataset("mnist", in_unit_range(images), labels.astype(np.int64), names, note)

@@ -31,7 +31,7 @@ TEST_SEED = 0
 N_FOLLOWED = 20
 
 #: What the data sets with a name hold, so that a network can be built without them.
-KNOWN_CLASSES, IMAGE_SIZE = {"mnist": 10, "digits": 10}, (28, 28)
+KNOWN_CLASSES = {"mnist": 10, "digits": 10}
 
 TRANSFORM_HELP = (
     "what the spatial transformer may do: translation, attention, similarity, affine, projective, "
@@ -49,7 +49,8 @@ class PictureSettings(TrainingSettings):
     data : str
         "mnist", "digits", or the absolute path of a folder of images; never "auto".
     data_dir : str or None
-        Where the MNIST files were looked for first. Says where, not what: it may change.
+        Where the MNIST files were looked for first, or where a folder is now. Says where, not what:
+        it may change.
     data_checksum : str
         CRC-32 of images and labels: a run is only continued on the data it began with.
     n_classes : int or None
@@ -61,8 +62,9 @@ class PictureSettings(TrainingSettings):
     data: str = setting(
         "auto",
         "MNIST; 1,797 digits that come with this package; a folder of images with one sub-folder a "
-        "class; or auto: MNIST where it can be had, else digits",
-        metavar="auto|mnist|digits|FOLDER",
+        "class; idx: and a folder with files in MNIST's format; or auto: MNIST where it can be "
+        "had, else digits",
+        metavar="auto|mnist|digits|FOLDER|idx:FOLDER",
         group="data",
     )
     data_dir: str | None = setting(
@@ -72,6 +74,21 @@ class PictureSettings(TrainingSettings):
         group="data",
         shown="$STN_NP_DATA, the user's cache, else downloaded",
         identity=False,
+    )
+    image_size: int = setting(
+        28,
+        "side that a folder's pictures are brought to, in pixels",
+        minimum=2,
+        group="data",
+        since_0_1=False,
+    )
+    channels: int = setting(
+        1,
+        "1: grey; 3: a folder's pictures in colour",
+        metavar="1|3",
+        minimum=1,
+        group="data",
+        since_0_1=False,
     )
     data_checksum: str = setting("0")
     n_classes: int | None = setting(None, since_0_1=False)
@@ -86,6 +103,10 @@ class PictureSettings(TrainingSettings):
     def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
         """Check what the user said, by itself and together."""
         super().check_given(given, label)
+        if (channels := given.get("channels", 1)) not in (1, 3):
+            raise ValueError(
+                f"{label('channels')}: expected 1 (grey) or 3 (colour), got {channels}"
+            )
         model = given.get("model", "st-")
         if "transform" in given and "st-" not in model:
             choices = next(f.metadata["choices"] for f in cls.options() if f.name == "model")
@@ -133,15 +154,15 @@ class Classification(Experiment):
     ) -> Self:
         """Make it from the settings that the user gave; others have the defaults for these data."""
         name = given.get("data", "auto")
-        halves = halves or data.load(name, given.get("data_dir"))
-        if name == "auto":
-            name = halves[0].name
-        elif name not in data.NAMES:
-            name = str(Path(name).resolve())
+        pictures = {key: given[key] for key in ("image_size", "channels") if key in given}
+        halves = halves or data.load(name, given.get("data_dir"), **pictures)
+        name = halves[0].name if name == "auto" else data.full_name(name)
         found = {
             "data": name,
             "data_checksum": data_checksum(*halves),
             "n_classes": len(halves[0].class_names),
+            "image_size": _side(halves[0]),
+            "channels": int(halves[0].images.shape[1]),
         }
         settings = cls.Settings(**{**cls.Settings.defaults(name), **given, **found})
         return cls(settings, device, halves)
@@ -158,17 +179,25 @@ class Classification(Experiment):
         if self._given is not None:
             return self._given
         settings = self.settings
-        halves = data.load(settings.data, settings.data_dir)
+        name, folder = settings.data, settings.data_dir
+        if folder is not None and name not in data.NAMES:  # moved since
+            name, folder = name.startswith(data.IDX) * data.IDX + folder, None
+        if name not in data.NAMES and not Path(name.removeprefix(data.IDX)).exists():
+            raise ValueError(
+                f"data: the run's pictures were in {name}, where there is no folder now; if they are "
+                "elsewhere: --data FOLDER"
+            )
+        halves = data.load(name, folder, settings.image_size, settings.channels)
         if (found := data_checksum(*halves)) != settings.data_checksum:
             raise ValueError(
                 f"data: the run was begun with data of checksum {settings.data_checksum}, but "
-                f"{settings.data} now has {found}: images were changed, added or removed"
+                f"{name} now has {found}: images were changed, added or removed"
             )
         return halves
 
     @cached_property
     def train(self) -> tuple[Array, Array]:
-        """Training images (N, 1, H, W) and labels (N,) on the device, as they are."""
+        """Training images (N, C, H, W) and labels (N,) on the device, as they are."""
         train, _ = self.halves
         return to_device(train.images, self.device), to_device(train.labels, self.device)
 
@@ -187,9 +216,15 @@ class Classification(Experiment):
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the pictures as they are."""
         if self._given is None:
-            return IMAGE_SIZE
+            return self.settings.image_size, self.settings.image_size
         H, W = self._given[0].images.shape[2:]
         return H, W
+
+    @property
+    def channels(self) -> int:
+        """1 for grey pictures, 3 for colour."""
+        given = self._given
+        return self.settings.channels if given is None else int(given[0].images.shape[1])
 
     @property
     def n_classes(self) -> int:
@@ -321,6 +356,14 @@ class Classification(Experiment):
         model = model.upper().replace("2X", "2×")
         label = f", {cls.label}" if cls.label else ""
         return f"{model}{transform} · {'MNIST' if name == 'mnist' else name}{label}"
+
+
+def _side(half: Dataset) -> int:
+    """Of square pictures. A run must know it without its data, to load a model."""
+    H, W = half.images.shape[2:]
+    if H != W:
+        raise ValueError(f"data: expected square pictures, got {H} x {W} in {half.name}")
+    return int(H)
 
 
 def choose(labels: Array, count: int = N_FOLLOWED) -> Array:

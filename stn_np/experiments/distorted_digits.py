@@ -80,7 +80,7 @@ class DistortedDigits(Classification):
         return self.tested_on(test.images, test.labels)
 
     def batch(self, step: int) -> tuple[Array, Array]:
-        """Freshly distorted images (N, 1, H', W') and their labels (N,)."""
+        """Freshly distorted images (N, C, H', W') and their labels (N,)."""
         rows, rng = self.order[step]
         images, labels = self.train
         return data.distort(images[rows], self.settings.distortion, rng), labels[rows]
@@ -90,7 +90,10 @@ class DistortedDigits(Classification):
         settings = self.settings
         return models.build(
             settings.model,
-            input_shape=(1, *data.distorted_size(settings.distortion, self.image_size)),
+            input_shape=(
+                self.channels,
+                *data.distorted_size(settings.distortion, self.image_size),
+            ),
             n_classes=self.n_classes,
             transform=settings.transform,
             filters=settings.filters,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import stn_np
 import stn_np.data
@@ -22,6 +23,7 @@ from stn_np.cli import COMMANDS, main
 from stn_np.cli.report import aligned, framed, table, training_summary
 from stn_np.data import DataUnavailableError, load_digits, load_mnist
 from stn_np.data.distortions import KINDS
+from stn_np.experiments import load_model
 from stn_np.experiments.distorted_digits import DistortedDigits
 from stn_np.plots.run_files import read_run
 from stn_np.training import storage
@@ -327,6 +329,65 @@ def test_resuming_on_other_data(run: Path, capsys: pytest.CaptureFixture[str]) -
     (run / "config.json").write_text(config.replace(checksum, "00000000"))
     line = fails(capsys, "train", "--resume", str(run))
     assert f"checksum 00000000, but digits now has {checksum}" in line
+
+
+def pictures(folder: Path, turned: bool = False) -> Path:
+    """Five bars each of two colours and lengths, on black."""
+    for name, colour in (("blue", (40, 90, 250)), ("red", (250, 60, 20))):
+        (folder / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = np.zeros((32, 32, 3), np.uint8)
+            pixels[6 : 9 + i, 5:27] = colour
+            Image.fromarray(np.rot90(pixels) if turned else pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_a_run_in_colour_whose_pictures_were_moved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Train on 36 x 36 pixels, red, green and blue; then move folder and run, evaluate, go on."""
+    mine, run, moved = pictures(tmp_path / "mine"), tmp_path / "run", tmp_path / "new" / "run"
+    small = ["--epochs", "1", "--batch-size", "4", "--filters", "2", "--model", "st-cnn"]
+    sized = ["--image-size", "36", "--channels", "3", "--data", str(mine)]
+    assert main(["train", *sized, *small, "--out", str(run)]) == 0
+    config = json.loads((run / "config.json").read_text())
+    assert (config["image_size"], config["channels"]) == (36, 3)
+    with np.load(run / "frames.npz") as frames:
+        assert frames["images"].shape[1:] == (3, 36, 36) == frames["warped"].shape[2:]
+    assert {p.suffix for p in run.iterdir()} >= {".png", ".gif"}
+    (tmp_path / "new").mkdir()
+    run.rename(moved)
+    mine.rename(tmp_path / "new" / "mine")
+    there = str(tmp_path / "new" / "mine")
+    capsys.readouterr()
+    line = fails(capsys, "eval", str(moved))
+    assert f"pictures were in {mine}, where there is no folder now; if they are elsewhere" in line
+    assert main(["eval", str(moved), "--data", there]) == 0
+    assert "test error" in capsys.readouterr().out
+    assert load_model(moved).input_shape == (3, 36, 36)  # needs no data
+    (moved / "results.json").unlink()
+    assert main(["train", "--resume", str(moved), "--data", there]) == 0
+    other = pictures(tmp_path / "other", turned=True)
+    line = fails(capsys, "eval", str(moved), "--data", str(other))
+    assert "images were changed, added or removed" in line
+    line = fails(capsys, "eval", str(moved), "--data", "digits")
+    assert f"--data: this run has {str(mine)!r}, got 'digits'" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--channels", "2"], "--channels: expected 1 (grey) or 3 (colour), got 2"),
+        (["--channels", "3"], "channels: expected a folder of pictures, or 28 and 1"),
+        (["--image-size", "1"], "--image-size: expected at least 2, got 1"),
+        (["--image-size", "40"], "image_size, channels: expected a folder of pictures"),
+        (["--data", "idx:nowhere"], "expected a folder with four IDX files, got nowhere"),
+    ],
+)
+def test_pictures_that_are_not_there_in_that_form(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in fails(capsys, "train", "--data", "digits", "--epochs", "1", *options)
 
 
 @pytest.mark.parametrize("command", ["eval", "plot"])

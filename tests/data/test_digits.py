@@ -90,7 +90,7 @@ def test_hold_out_fifth_is_stratified_and_complete():
 def test_a_dataset_refuses_what_does_not_fit():
     images, labels = np.zeros((2, 1, 4, 4), np.float32), np.zeros(2, np.int64)
     assert len(Dataset("x", images, labels, ("a",))) == 2
-    with pytest.raises(DataError, match=r"images: expected float32 \(N, 1, H, W\)"):
+    with pytest.raises(DataError, match=r"images: expected float32 \(N, 1 or 3, H, W\)"):
         Dataset("x", images[:, 0], labels, ("a",))
     with pytest.raises(DataError, match=r"images: .* got float64"):
         Dataset("x", images.astype(float), labels, ("a",))

@@ -116,7 +116,10 @@ def test_labels_where_images_are_expected(tmp_path):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_boastful_header_takes_no_memory(tmp_path, zipped):
-    path = write(tmp_path, b"\0\0\x08\x03" + b"\xff" * 12 + b"few", zipped=zipped)
+    huge = write(tmp_path, b"\0\0\x08\x03" + b"\xff" * 12 + b"few", zipped=zipped)
+    with pytest.raises(DataError, match=r"at most 268,435,456 bytes of values, got shape \(42949"):
+        read_idx(huge)
+    path = write(tmp_path, b"\0\0\x08\x01" + struct.pack(">I", 2**28) + b"few", zipped=zipped)
     tracemalloc.start()
     with pytest.raises(DataError, match="got only 3: cut short"):
         read_idx(path)

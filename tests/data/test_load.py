@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+import struct
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -75,9 +79,93 @@ def test_digits():
 
 def test_folder(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(data, "load_folder", lambda path: asked.append(path) or "halves")
-    assert load(str(tmp_path)) == "halves"
-    assert asked == [str(tmp_path)]
+    monkeypatch.setattr(data, "load_folder", lambda *what: asked.append(what) or "halves")
+    assert load(str(tmp_path)) == load(str(tmp_path), None, 96, 3) == "halves"
+    assert asked == [(tmp_path, (28, 28), 1), (tmp_path, (96, 96), 3)]
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'mine'))}: expected at least"):
+        load("~/mine")
+    assert data.full_name("~/mine") == str(tmp_path / "mine")
+    assert data.full_name("idx:~/mine") == f"idx:{tmp_path / 'mine'}"
+    assert data.full_name("auto") == "auto"
+
+
+@pytest.mark.parametrize("options", [{"image_size": 32}, {"channels": 3}])
+def test_size_and_colour_are_for_folders(options):
+    with pytest.raises(DataError, match="image_size, channels: expected a folder of pictures, or"):
+        load("digits", **options)
+
+
+def write_idx(path, values):
+    head = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = head + values.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "train-images-idx3-ubyte train-labels-idx1-ubyte "
+        "t10k-images-idx3-ubyte t10k-labels-idx1-ubyte",
+        "raw/train-images-idx3-ubyte.gz raw/train-labels-idx1-ubyte.gz "
+        "raw/t10k-images-idx3-ubyte raw/t10k-labels-idx1-ubyte",
+        "KMNIST/raw/train-images-idx3-ubyte KMNIST/raw/train-labels-idx1-ubyte "
+        "KMNIST/raw/t10k-images-idx3-ubyte KMNIST/raw/t10k-labels-idx1-ubyte",
+        "emnist-letters-train-images-idx3-ubyte.gz emnist-letters-train-labels-idx1-ubyte.gz "
+        "emnist-letters-test-images-idx3-ubyte.gz emnist-letters-test-labels-idx1-ubyte.gz",
+    ],
+)
+def test_any_data_in_the_format_of_mnist(tmp_path, names):
+    rng = np.random.default_rng(0)
+    images = {"train": rng.integers(0, 256, (7, 5, 6)), "test": rng.integers(0, 256, (4, 5, 6))}
+    labels = {"train": np.array([3, 9, 3, 26, 9, 3, 3]), "test": np.array([26, 3, 9, 9])}
+    for name, (half, what) in zip(names.split(), product(images, (images, labels)), strict=True):
+        write_idx(tmp_path / "mine" / name, what[half])
+    (tmp_path / "mine" / "readme-train-images.txt").write_text("idx")
+    train, test = load(f"idx:{tmp_path / 'mine'}")
+    assert train.name == "mine" and train.class_names == test.class_names == ("3", "9", "26")
+    assert train.labels.tolist() == [0, 1, 0, 2, 1, 0, 0] and test.labels.tolist() == [2, 0, 1, 1]
+    for half, found in (("train", train), ("test", test)):
+        np.testing.assert_allclose(found.images[:, 0] * 255, images[half], atol=1e-4)
+
+
+def test_files_in_the_format_of_mnist_that_do_not_fit(tmp_path):
+    def fails(match, **files):
+        given = {
+            "train-images-idx3-ubyte": np.zeros((3, 4, 4)),
+            "train-labels-idx1-ubyte": np.arange(3),
+            "t10k-images-idx3-ubyte": np.zeros((2, 4, 4)),
+            "t10k-labels-idx1-ubyte": np.arange(2),
+        } | {name.replace("_", "-"): values for name, values in files.items()}
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name, values in given.items():
+            if values is not None:
+                write_idx(folder / name, values)
+        with pytest.raises(DataError, match=match):
+            load(f"idx:{folder}")
+
+    fails("images of the test half .*got none", t10k_images_idx3_ubyte=None)
+    fails(
+        "images of the train half .*got fashion-train-images-idx3, train-images-idx3-ubyte",
+        fashion_train_images_idx3=np.zeros((3, 4, 4)),
+    )
+    fails("a label for each of the 3 images", train_labels_idx1_ubyte=np.arange(2))
+    fails("images of one size", t10k_images_idx3_ubyte=np.zeros((2, 4, 5)))
+    fails("got 7 besides", t10k_labels_idx1_ubyte=np.array([0, 7]))
+    fails(
+        "at least two classes",
+        train_labels_idx1_ubyte=np.ones(3),
+        t10k_labels_idx1_ubyte=np.ones(2),
+    )
+    fails("expected 3 axes, got 1", train_images_idx3_ubyte=np.arange(3))
+    with pytest.raises(DataError, match="no such folder"):
+        load(f"idx:{tmp_path / 'nowhere'}")
 
 
 def test_unknown_name(tmp_path, monkeypatch):

@@ -118,6 +118,30 @@ def test_plain_and_compressed_may_be_mixed(tmp_path):
     check_halves(load_mnist(str(fill(folder, NAMES[2:])), download=False))
 
 
+@pytest.mark.parametrize("inside", ["", "raw", "MNIST/raw", "MNIST", "mnist"])
+@pytest.mark.parametrize("called", ["{}", "{}.gz", "{0}/{0}"])
+@pytest.mark.parametrize("dotted", [False, True])
+def test_under_the_names_that_people_have(tmp_path, inside, called, dotted):
+    for name in NAMES:
+        stem = name.replace("-idx", ".idx") if dotted else name
+        path = tmp_path / inside / called.format(stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = make_content(name)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    check_halves(load_mnist(tmp_path, download=False))
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    fill(tmp_path / "digits")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    check_halves(load_mnist("~/digits", download=False))
+    monkeypatch.setenv("STN_NP_DATA", "~/digits")
+    halves = load_mnist(download=False)
+    check_halves(halves)
+    assert halves[0].note == f"MNIST, read from {tmp_path / 'digits'}"
+
+
 @pytest.mark.parametrize("present", [None, (), NAMES[:3]])
 def test_a_named_folder_without_the_files_is_an_error(
     tmp_path, monkeypatch, cache, network, present
