@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from stn_np.cli.options import COMMANDS, parse
+from stn_np.cli.report import printable
 from stn_np.gpu.devices import DeviceError, explain_gpu_error
 from stn_np.training.checkpoint import CheckpointError
 
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the shell: >&-
             setattr(sys, stream, open(os.devnull, "w"))
+        elif hasattr(getattr(sys, stream), "reconfigure"):
+            # Names may have characters that this terminal lacks; they are spelled out.
+            getattr(sys, stream).reconfigure(errors="backslashreplace")
     options = parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         code = _run(options)
@@ -77,11 +81,11 @@ def _run(options: argparse.Namespace) -> int:
 def _message(error: Exception) -> str:
     """One line about an error, without the number that Python puts before the system's."""
     if on_gpu := explain_gpu_error(error):
-        return on_gpu
+        return printable(on_gpu)
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
-        return where + error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+        return printable(where + error.strerror)
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 __all__ = ["COMMANDS", "main"]

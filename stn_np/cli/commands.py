@@ -10,7 +10,7 @@ import sys
 import textwrap
 from typing import Any
 
-from stn_np.cli.report import aligned, evaluation, table
+from stn_np.cli.report import aligned, evaluation, legend, printable, table, without_display
 from stn_np.cli.train import elsewhere
 from stn_np.experiments import open_run
 from stn_np.gpu.devices import choose_device, describe_gpu
@@ -45,16 +45,20 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def plot(options: argparse.Namespace) -> int:
     """Draw the pictures of a run again."""
+    without_display()
     from stn_np import plots
 
     folder, _, _ = open_run(options.run)
     for path in plots.draw_run(folder.path):
-        print(path)
+        print(printable(str(path)))
+    if numbered := legend(folder.path):
+        print(printable(numbered))
     return 0
 
 
 def gallery(options: argparse.Namespace) -> int:
     """Draw what the transformations, the kernels and the paddings do."""
+    without_display()
     from stn_np import plots
 
     if options.out.exists() and not options.out.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import textwrap
@@ -15,8 +16,14 @@ from stn_np.experiments import Experiment
 NAME_WIDTH = 12
 
 
+def printable(text: str) -> str:
+    """A text whose control characters are spelled out: in a name they would move the cursor."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def framed(text: str, width: int = 78) -> str:
     """A text in a frame of stars, which nobody can miss."""
+    text = printable(text)
     lines = [w for line in text.splitlines() for w in textwrap.wrap(line, width - 4) or [""]]
     edge = "*" * width
     return "\n".join([edge, *(f"* {line:{width - 4}} *" for line in lines), edge, ""])
@@ -27,7 +34,7 @@ def aligned(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
     lines = []
     for name, value in rows:
-        first, *more = value.splitlines() or [""]
+        first, *more = printable(value).splitlines() or [""]
         lines += [f"{name:{width}}  {first}", *(" " * (width + 2) + line for line in more)]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -42,6 +49,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int
     left
         Which columns are set to the left; the others are set to the right.
     """
+    head, rows = ([*map(printable, head)], [[*map(printable, row)] for row in rows])
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -100,16 +108,35 @@ def _confusion(results: dict[str, Any]) -> str:
     return f"{head}\n\n{table(['', *names, 'error'], rows)}"
 
 
+def without_display() -> None:
+    """Let matplotlib draw into files, whatever backend a notebook or a person has asked for."""
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def draw_pictures(folder: Path) -> list[Path]:
     """Draw the pictures of a run; if that fails, say so: the run itself is safe on the disk."""
-    from stn_np import plots
-
+    without_display()
     try:
+        from stn_np import plots
+
         return list(plots.draw_run(folder))
     except Exception as e:  # Whatever a drawing library may raise must not lose the summary.
         print(
             f"stn-np train: the pictures could not be drawn ({type(e).__name__}: {e}). "
-            f"The run is complete; to draw them later: stn-np plot {shlex.quote(str(folder))}",
+            f"The run is complete; to draw them later: stn-np plot {path_argument(folder)}",
             file=sys.stderr,
         )
         return []
+
+
+def legend(folder: Path) -> str:
+    """Which classes the pictures call by number, for no font here has their names; mostly empty."""
+    from stn_np import plots
+
+    return "\n".join(f"class {i} is {name}" for i, name in plots.numbered_classes(folder).items())
+
+
+def path_argument(path: Path) -> str:
+    """A path as it can be typed after a command."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

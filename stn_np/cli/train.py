@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stn_np.cli.options import option_name
-from stn_np.cli.report import aligned, draw_pictures, framed, training_summary
+from stn_np.cli.report import (
+    aligned,
+    draw_pictures,
+    framed,
+    legend,
+    path_argument,
+    printable,
+    training_summary,
+)
 from stn_np.experiments import DEFAULT, Experiment, by_name, open_run
 from stn_np.gpu.devices import DeviceError, choose_device, explain_gpu_error
 from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
@@ -88,7 +95,7 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
     _refuse_contradictions(options, given, kind, settings)
     device, note = choose_device(options.device)
     if folder.results.is_file():
-        print(f"{folder.path} is finished; there is nothing to resume.\n")
+        print(f"{printable(str(folder.path))} is finished; there is nothing to resume.\n")
         print(training_summary(kind, read_json(folder.results), folder.path))
         return 0
     settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
@@ -157,10 +164,10 @@ def _announce(trainer: Trainer, experiment: Experiment, folder: RunFolder, note:
         print(framed(trainer.data.note))
     print(models.summary(trainer.model, trainer.data.inputs.shape[1:]))
     print(
-        f"\n{experiment.headline()}\n"
+        f"\n{printable(experiment.headline())}\n"
         f"{settings.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size} "
         f"images, {settings.optimizer}, {settings.schedule}, learning rate {settings.lr:g}\n"
-        f"on the {experiment.device.upper()}, run folder {folder.path}\n",
+        f"on the {experiment.device.upper()}, run folder {printable(str(folder.path))}\n",
         *([f"{note}\n"] if note else []),
         *([FIRST_STEP] if experiment.device == "gpu" else []),
         sep="\n",
@@ -174,7 +181,7 @@ def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: 
     from stn_np.training.loop import DivergedError
     from stn_np.training.progress import Progress
 
-    resume = f"stn-np train --resume {shlex.quote(str(folder.path))}"
+    resume = f"stn-np train --resume {path_argument(folder.path)}"
     # The run itself remembers no device.
     command = resume if device == "auto" else f"{resume} --device {device}"
     progress = Progress(trainer)
@@ -209,4 +216,6 @@ def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: 
     if pictures:
         label = "pictures".ljust(len("paper's error"))  # in line with the rows of the summary
         print(aligned([(label, "\n".join(map(str, pictures)))]))
+        if numbered := legend(folder.path):
+            print(aligned([("in them".ljust(len(label)), numbered)]))
     return 0

@@ -184,8 +184,8 @@ class Classification(Experiment):
             name, folder = name.startswith(data.IDX) * data.IDX + folder, None
         if name not in data.NAMES and not Path(name.removeprefix(data.IDX)).exists():
             raise ValueError(
-                f"data: the run's pictures were in {name}, where there is no folder now; if they are "
-                "elsewhere: --data FOLDER"
+                f"data: the run's pictures were in {name}, where there is no folder now; "
+                "if they are elsewhere: --data FOLDER"
             )
         halves = data.load(name, folder, settings.image_size, settings.channels)
         if (found := data_checksum(*halves)) != settings.data_checksum:

@@ -7,13 +7,18 @@ is for notebooks.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
 
 from stn_np.plots.animation import save_animation
 from stn_np.plots.curves import draw_curves
 from stn_np.plots.drawing import draw_frame, draw_grid, in_pixels, show_image, show_images
+from stn_np.plots.fonts import families_for
 from stn_np.plots.gallery import draw_gallery
-from stn_np.plots.run_files import read_run
+from stn_np.plots.run_files import RunFiles, read_run
 from stn_np.plots.sheet import draw_sheet, draw_strip
 from stn_np.plots.source import show_source
 from stn_np.plots.style import save
@@ -43,6 +48,17 @@ def draw_run(run: Path) -> list[Path]:
     """
     run = Path(run)
     files = read_run(run)
+    with _words(files):
+        return _draw(files, run)
+
+
+def _words(files: RunFiles) -> AbstractContextManager[Any]:
+    """A context in which matplotlib can write all names, and a $ is a $."""
+    names = "".join([files.title, *files.class_names])
+    return rc_context({"font.family": families_for(names), "text.parse_math": False})
+
+
+def _draw(files: RunFiles, run: Path) -> list[Path]:
     drawn = [save(draw_curves(files), run / "curves.png")]
     if files.frames is not None:
         drawn.append(save(draw_sheet(files), run / "transformer.png"))
@@ -72,7 +88,14 @@ def draw_banner(run: Path, path: Path) -> Path:
     OSError
         If the picture cannot be written.
     """
-    return save(draw_strip(read_run(Path(run))), Path(path))
+    files = read_run(Path(run))
+    with _words(files):
+        return save(draw_strip(files), Path(path))
+
+
+def numbered_classes(run: Path) -> dict[int, str]:
+    """Classes of a run that its pictures call by number, as no font here has their names."""
+    return read_run(Path(run)).numbered
 
 
 __all__ = [

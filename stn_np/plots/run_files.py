@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stn_np.checks import format_shape
 from stn_np.experiments import DEFAULT, by_name
+from stn_np.plots.fonts import lacking
 from stn_np.transforms import Transform
 from stn_np.transforms import by_name as find_transform
 
@@ -96,10 +97,20 @@ class RunFiles:
         figures = [n for n in self.metrics if n.startswith("train_") and n not in loss]
         return figures[0].removeprefix("train_") if figures else "loss"
 
+    @property
+    def class_names(self) -> list[str]:
+        """All of them; empty if they are not known yet."""
+        return [str(name) for name in self.results.get("class_names", [])]
+
+    @property
+    def numbered(self) -> dict[int, str]:
+        """Classes that pictures call by their numbers, as no font here has their names."""
+        return {i: name for i, name in enumerate(self.class_names) if lacking(name)}
+
     def class_name(self, label: int) -> str:
-        """How a class is called; its number if the names are not known yet."""
-        names = self.results.get("class_names", [])
-        name = str(names[label]) if label < len(names) else str(label)
+        """How a class is called; its number if its name is not known yet or cannot be written."""
+        names = self.class_names
+        name = names[label] if label < len(names) and label not in self.numbered else str(label)
         return name if len(name) <= 9 else name[:8] + "…"
 
 
@@ -115,6 +126,7 @@ def read_run(run: Path) -> RunFiles:
     results = _read_json(run / "results.json") if (run / "results.json").exists() else {}
     try:
         title = by_name(config.get("experiment", DEFAULT)).title(config)
+        title = "".join("?" if lacking(letter) else letter for letter in title)
     except KeyError as error:
         raise ValueError(f"{run / 'config.json'}: expected an object with {error}") from error
     has_frames = (run / "frames.npz").exists() or "st-" in str(config.get("model", ""))

@@ -609,3 +609,51 @@ def test_a_reader_that_goes_away_is_no_traceback(run: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize("backend", ["nonsense", "module://not_there", "TkAgg"])
+def test_pictures_need_no_display(finished_run: Path, tmp_path: Path, backend: str) -> None:
+    """Jupyter sets MPLBACKEND for everything that is started from it."""
+    run = shutil.copytree(finished_run, tmp_path / "copy")
+    command = [sys.executable, "-m", "stn_np", "plot", str(run)]
+    environment = {**os.environ, "MPLBACKEND": backend}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (run / "curves.png").is_file() and str(run / "curves.png") in done.stdout
+
+
+def test_pictures_that_fail_do_not_lose_a_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "stn_np.plots", None)  # as if matplotlib could not be imported
+    monkeypatch.delattr(stn_np, "plots")
+    assert main(["train", *TINY, "--out", "run"]) == 0
+    assert "The run is complete; to draw them later: stn-np plot run" in capsys.readouterr().err
+    assert Path("run/results.json").is_file()
+
+
+NAMES_OF_CLASSES = ("圆", "Żółw", "a$b$", "bell\x07", "b\udcff")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names of folders")
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_class_names_that_a_terminal_or_a_font_lacks(tmp_path: Path, encoding: str) -> None:
+    """Spelled out on the terminal; in pictures, whose fonts lack them, numbers with a legend."""
+    for name in NAMES_OF_CLASSES:
+        folder = tmp_path / "mine" / name
+        folder.mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(np.eye(28, k=i, dtype=np.uint8) * 255).save(folder / f"{i}.png")
+    small = ["--model", "st-cnn", "--filters", "2", "--epochs", "1", "--distortion", "R"]
+    command = [sys.executable, "-X", "utf8=0", "-W", "error", "-m", "stn_np", "train"]
+    command += ["--data", str(tmp_path / "mine"), *small, "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    told = done.stdout.decode(encoding)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in (errors := done.stderr.decode(encoding)) and "Warning" not in errors
+    circle = NAMES_OF_CLASSES[0] if encoding == "utf-8" else r"\u5706"
+    assert {"curves.png", "transformer.png"} <= set(os.listdir(tmp_path / "run"))
+    assert f"class 4 is {circle}" in told or circle in told  # this machine may have a font for it
+    assert r"class 1 is bell\x07" in told and "\x07" not in told and r"b\udcff" in told
+    assert main(["eval", str(tmp_path / "run")]) == 0
