@@ -10,7 +10,7 @@ import sys
 import textwrap
 from typing import Any
 
-from stn_np.cli.report import aligned, evaluation, legend, printable, table, without_display
+from stn_np.cli.report import aligned, evaluation, printable, remarks, table, without_display
 from stn_np.cli.train import elsewhere
 from stn_np.experiments import open_run
 from stn_np.gpu.devices import choose_device, describe_gpu
@@ -28,8 +28,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
     folder, kind, settings = open_run(options.run)
     device, device_note = choose_device(options.device)
-    newest = checkpoint.load_newest(folder.checkpoints)
-    trainer = Trainer(kind(elsewhere(settings, options.data, options.data_dir), device))
+    experiment = kind(elsewhere(settings, options.data, options.data_dir), device)
+    newest = checkpoint.newest_of(folder, experiment) or checkpoint.load_newest(folder.checkpoints)
+    trainer = Trainer(experiment)
     checkpoint.restore(trainer, newest.arrays)
     if device_note:
         print(device_note + "\n")
@@ -51,8 +52,8 @@ def plot(options: argparse.Namespace) -> int:
     folder, _, _ = open_run(options.run)
     for path in plots.draw_run(folder.path):
         print(printable(str(path)))
-    if numbered := legend(folder.path):
-        print(printable(numbered))
+    if told := remarks(folder.path):
+        print(told)
     return 0
 
 

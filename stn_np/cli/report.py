@@ -129,11 +129,11 @@ def draw_pictures(folder: Path) -> list[Path]:
         return []
 
 
-def legend(folder: Path) -> str:
-    """Which classes the pictures call by number, for no font here has their names; mostly empty."""
+def remarks(folder: Path) -> str:
+    """What to say beside a run's pictures; mostly nothing."""
     from stn_np import plots
 
-    return "\n".join(f"class {i} is {name}" for i, name in plots.numbered_classes(folder).items())
+    return printable("\n".join(plots.remarks(folder)))
 
 
 def path_argument(path: Path) -> str:

@@ -13,15 +13,15 @@ from stn_np.cli.report import (
     aligned,
     draw_pictures,
     framed,
-    legend,
     path_argument,
     printable,
+    remarks,
     training_summary,
 )
 from stn_np.experiments import DEFAULT, Experiment, by_name, open_run
 from stn_np.gpu.devices import DeviceError, choose_device, explain_gpu_error
 from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
-from stn_np.training.storage import read_json
+from stn_np.training.storage import damaged, read_json
 
 if TYPE_CHECKING:
     from stn_np.training.loop import Trainer
@@ -70,8 +70,9 @@ def _new(options: argparse.Namespace, kind: type[Experiment], given: dict[str, A
     experiment = kind.create(given, device)
     trainer = Trainer(experiment)
     folder = _create_folder(options.out, experiment)
-    _announce(trainer, experiment, folder, note)
-    return _train(trainer, kind, folder, options.device)
+    with folder.locked():
+        _announce(trainer, experiment, folder, note)
+        return _train(trainer, kind, folder, options.device)
 
 
 def _create_folder(out: Path | None, experiment: Experiment) -> RunFolder:
@@ -87,24 +88,45 @@ def _create_folder(out: Path | None, experiment: Experiment) -> RunFolder:
 
 
 def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
-    """A stopped run, from where it was."""
-    from stn_np.training.loop import Trainer
-    from stn_np.training.run import go_on
-
+    """A stopped run, from where it was. The lock comes before the first look at how far it is."""
     folder, kind, settings = open_run(options.resume)
     _refuse_contradictions(options, given, kind, settings)
     device, note = choose_device(options.device)
-    if folder.results.is_file():
-        print(f"{printable(str(folder.path))} is finished; there is nothing to resume.\n")
-        print(training_summary(kind, read_json(folder.results), folder.path))
-        return 0
-    settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
-    experiment = kind(settings, device)
+    with folder.locked():
+        if folder.results.is_file():
+            return _finished(kind, folder)
+        settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
+        return _go_on(kind(settings, device), folder, note, options.device)
+
+
+def _go_on(experiment: Experiment, folder: RunFolder, note: str, device: str) -> int:
+    """A run that is not finished, from its newest sound checkpoint."""
+    from stn_np.training import checkpoint
+    from stn_np.training.loop import Trainer
+    from stn_np.training.run import go_on
+
+    found = checkpoint.newest_of(folder, experiment)  # before a network is built from its settings
     trainer = Trainer(experiment)
-    notes = go_on(trainer, folder)
+    notes = go_on(trainer, folder, found)
     _announce(trainer, experiment, folder, note)
     print("\n".join(notes) + "\n", flush=True)
-    return _train(trainer, kind, folder, options.device)
+    return _train(trainer, type(experiment), folder, device)
+
+
+def _finished(kind: type[Experiment], folder: RunFolder) -> int:
+    """Nothing is left but pictures, if the run was killed while it drew them."""
+    results = read_json(folder.results)
+    try:
+        summary = training_summary(kind, results, folder.path)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+        raise damaged(folder.results, "the figures of a finished run", repr(e)) from e
+    print(f"{printable(str(folder.path))} is finished; there is nothing to resume.\n\n{summary}")
+    pictures = [folder.path / "curves.png"]
+    if folder.frames.exists():
+        pictures += [folder.path / "transformer.png", folder.path / "transformer.gif"]
+    if not all(path.is_file() for path in pictures):
+        _show(draw_pictures(folder.path), folder)
+    return 0
 
 
 def _refuse_contradictions(
@@ -186,10 +208,9 @@ def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: 
     command = resume if device == "auto" else f"{resume} --device {device}"
     progress = Progress(trainer)
     try:
-        with folder.locked():
-            run.train(trainer, folder, progress)
-            progress.close()
-            results = run.finish(trainer, folder)
+        run.train(trainer, folder, progress)
+        progress.close()
+        results = run.finish(trainer, folder)
     except run.StoppedError as e:
         progress.close()
         print(f"\nstopped: {e}\nto go on:\n  {command}", flush=True)
@@ -212,10 +233,15 @@ def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: 
             raise
         raise DeviceError(on_gpu) from e
     print("\n" + training_summary(kind, results, folder.path), flush=True)
-    pictures = draw_pictures(folder.path)  # after the summary: whatever happens here, it is seen
-    if pictures:
-        label = "pictures".ljust(len("paper's error"))  # in line with the rows of the summary
-        print(aligned([(label, "\n".join(map(str, pictures)))]))
-        if numbered := legend(folder.path):
-            print(aligned([("in them".ljust(len(label)), numbered)]))
+    _show(draw_pictures(folder.path), folder)  # after the summary, which is seen whatever happens
     return 0
+
+
+def _show(pictures: list[Path], folder: RunFolder) -> None:
+    """Where the pictures are, in line with the rows of the summary."""
+    if not pictures:
+        return
+    width = len("paper's error")
+    print(aligned([("pictures".ljust(width), "\n".join(map(str, pictures)))]))
+    if told := remarks(folder.path):
+        print(aligned([("in them".ljust(width), told)]))

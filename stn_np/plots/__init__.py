@@ -93,9 +93,17 @@ def draw_banner(run: Path, path: Path) -> Path:
         return save(draw_strip(files), Path(path))
 
 
-def numbered_classes(run: Path) -> dict[int, str]:
-    """Classes of a run that its pictures call by number, as no font here has their names."""
-    return read_run(Path(run)).numbered
+def remarks(run: Path) -> list[str]:
+    """What to say beside a run's pictures: mostly nothing.
+
+    Which classes are shown by number, as no font of this machine has their names; and whether the
+    last line of metrics.csv, cut off, is not in the curves.
+    """
+    files = read_run(Path(run))
+    told = [f"class {i} is {name}" for i, name in files.numbered.items()]
+    if files.cut:
+        told.append("metrics.csv: the last line is cut off; the rows before it are drawn")
+    return told
 
 
 __all__ = [
@@ -105,6 +113,7 @@ __all__ = [
     "draw_grid",
     "draw_run",
     "in_pixels",
+    "remarks",
     "show_image",
     "show_images",
     "show_source",

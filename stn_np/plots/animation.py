@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from stn_np.plots.cell import Cell, field_of, panels_of
 from stn_np.plots.run_files import RunFiles
 from stn_np.plots.sheet import after_epoch, lay_out, require_frames, write_head
+from stn_np.training.storage import write_atomic
 
 #: Digits that are shown, of those that are followed: one of each class.
 N_DIGITS = 10
@@ -39,9 +41,11 @@ def save_animation(files: RunFiles, path: Path) -> Path:
     moments = choose_moments(len(frames.epochs))
     pictures = [_draw_moment(figure, cells, files, moment, field) for moment in moments]
     stays = [STAY_FIRST, *[STAY] * (len(moments) - 2), STAY_LAST][-len(moments) :]
+    film = BytesIO()
     pictures[0].save(
-        path, format="GIF", save_all=True, append_images=pictures[1:], duration=stays, loop=0
+        film, format="GIF", save_all=True, append_images=pictures[1:], duration=stays, loop=0
     )
+    write_atomic(path, film.getvalue())
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from stn_np.plots.gallery_kernels import draw_kernels
 from stn_np.plots.gallery_page import STROKE
 from stn_np.plots.gallery_transforms import draw_transforms
 from stn_np.plots.style import BLUE, VERMILION
+from stn_np.training.storage import write_atomic
 
 #: The pictures' colours: shades from one to another, and how many of them.
 SHADES = (
@@ -62,7 +64,9 @@ def _save(figure: Figure, path: Path) -> Path:
     shades = (255 * shades).round().astype(np.uint8)
     picture = Image.fromarray(nearest_shade(pixels, shades))
     picture.putpalette(shades.tobytes())
-    picture.save(path, optimize=True)
+    content = BytesIO()
+    picture.save(content, format="PNG", optimize=True)
+    write_atomic(path, content.getvalue())
     return path
 
 

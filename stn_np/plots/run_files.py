@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,14 @@ from numpy.typing import NDArray
 from stn_np.checks import format_shape
 from stn_np.experiments import DEFAULT, by_name
 from stn_np.plots.fonts import lacking
+from stn_np.training.storage import (
+    MOST_ARRAYS,
+    damaged,
+    read_file,
+    read_json,
+    read_npz,
+    read_table,
+)
 from stn_np.transforms import Transform
 from stn_np.transforms import by_name as find_transform
 
@@ -34,6 +40,11 @@ SHAPES_OF_ONE: dict[str, tuple[str, ...]] = {
     "warped": ("E + 1", "M", "C'", "H'", "W'"),
     "transform": (),
 }
+
+
+#: What their numbers are: floating-point, whole, or a text.
+KINDS = dict.fromkeys(("images", "thetas", "warped"), "f")
+KINDS |= dict.fromkeys(("labels", "predictions", "epochs"), "iu") | {"transform": "U"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,8 @@ class RunFiles:
         The columns of metrics.csv, one entry an epoch.
     frames : Followed or None
         None for a model without a transformer.
+    cut : bool
+        Whether the last line of metrics.csv is cut off; it is left out then.
     """
 
     config: dict[str, Any]
@@ -89,6 +102,7 @@ class RunFiles:
     title: str
     metrics: dict[str, NDArray[np.float64]]
     frames: Followed | None
+    cut: bool = False
 
     @property
     def figure(self) -> str:
@@ -100,7 +114,7 @@ class RunFiles:
     @property
     def class_names(self) -> list[str]:
         """All of them; empty if they are not known yet."""
-        return [str(name) for name in self.results.get("class_names", [])]
+        return list(self.results.get("class_names", []))
 
     @property
     def numbered(self) -> dict[int, str]:
@@ -122,47 +136,41 @@ def read_run(run: Path) -> RunFiles:
     ValueError
         If a file is missing or not what it should be; the message names it.
     """
-    config = _read_json(run / "config.json")
-    results = _read_json(run / "results.json") if (run / "results.json").exists() else {}
+    _check_exists(run / "config.json")
+    config = read_json(run / "config.json")
+    results = read_json(run / "results.json") if (run / "results.json").exists() else {}
+    names = results.get("class_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise damaged(run / "results.json", "class_names, a list of texts", names)
     try:
         title = by_name(config.get("experiment", DEFAULT)).title(config)
         title = "".join("?" if lacking(letter) else letter for letter in title)
-    except KeyError as error:
-        raise ValueError(f"{run / 'config.json'}: expected an object with {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        wanted = "the settings of an experiment"
+        raise damaged(run / "config.json", wanted, repr(error)) from error
     has_frames = (run / "frames.npz").exists() or "st-" in str(config.get("model", ""))
     frames = read_frames(run / "frames.npz") if has_frames else None
-    return RunFiles(config, results, title, read_metrics(run / "metrics.csv"), frames)
+    metrics, cut = read_metrics(run / "metrics.csv")
+    return RunFiles(config, results, title, metrics, frames, cut)
 
 
-def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The columns of metrics.csv by name; at least one row."""
+def read_metrics(path: Path) -> tuple[dict[str, NDArray[np.float64]], bool]:
+    """The columns of metrics.csv by name, at least one row; and whether a line is cut off."""
     _check_exists(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            head, *rows = [row for row in csv.reader(file) if row] or [[]]
-        table = np.array([[float(cell) for cell in row] for row in rows], np.float64)
-        if rows and table.shape != (len(rows), len(head)):
-            raise ValueError("rows of different lengths")
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: expected a table of numbers, got a damaged file ({error})"
-        ) from error
+    head, rows, cut = read_table(path)
     missing = [name for name in COLUMNS if name not in head]
     if missing:
         raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}; {missing} missing")
     if not rows:
         raise ValueError(f"{path}: expected at least one finished epoch, got none yet")
-    return {name: table[:, k] for k, name in enumerate(head)}
+    table = np.array(rows, np.float64)
+    return {name: table[:, k] for k, name in enumerate(head)}, cut
 
 
 def read_frames(path: Path) -> Followed:
     """The followed examples, with all shapes checked against each other."""
     _check_exists(path)
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # np.load raises half a dozen types for a damaged file.
-        raise ValueError(f"{path}: expected an .npz file, got a damaged one ({error})") from error
+    arrays = read_npz(read_file(path, MOST_ARRAYS), path)
     names = [key.partition("/")[2] for key in arrays if key.startswith("transform/")]
     lengths: dict[str, int] = {}
     _check_shapes(path, arrays, SHAPES, "", lengths)
@@ -200,24 +208,16 @@ def _check_shapes(
         raise ValueError(f"{path}: expected the arrays {', '.join(wanted)}; {missing} missing")
     for name, axes in wanted.items():
         shape = arrays[name].shape
+        kind, given = KINDS[name.partition("/")[0]], arrays[name]
+        if given.dtype.kind not in kind or (name == "images" and not np.isfinite(given).all()):
+            want = {"f": "numbers", "iu": "whole numbers", "U": "a name"}[kind]
+            raise ValueError(f"{path}: {name}: expected {want}, got {given.dtype}")
         fits = len(shape) == len(axes) and all(
             lengths.setdefault(axis, n) == n and n > 0 for axis, n in zip(axes, shape, strict=True)
         )
         if not fits:
             want, got = format_shape(axes), format_shape(shape)
             raise ValueError(f"{path}: {name}: expected shape {want}, got {got}")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    _check_exists(path)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got a damaged file ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}")
-    return found
 
 
 def _check_exists(path: Path) -> None:

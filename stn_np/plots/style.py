@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from stn_np.training.storage import write_atomic
 
 # From the palette of Okabe and Ito, which people with any colour vision tell apart.
 BLUE = "#0072B2"
@@ -43,6 +46,8 @@ def plain_axes(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure and return where."""
-    figure.savefig(path, dpi=DPI)
+    """Write the figure as PNG, whole or not at all, and return where."""
+    picture = BytesIO()
+    figure.savefig(picture, dpi=DPI, format="png")
+    write_atomic(path, picture.getvalue())
     return path

@@ -9,8 +9,8 @@ checked before anything in it is parsed, and plain ``numpy.load`` still opens it
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +20,17 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, to_numpy
+from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
-from stn_np.training.storage import npz_bytes, write_atomic
+from stn_np.training.storage import (
+    MOST_ARRAYS,
+    npz_bytes,
+    read_file,
+    read_npz,
+    shortened,
+    write_atomic,
+)
+from stn_np.training.task import Task
 
 #: How many checkpoints are kept: the newest, and one in case that is damaged.
 KEPT = 2
@@ -73,13 +82,21 @@ def save(folder: Path, step: int, arrays: Mapping[str, Array]) -> Path:
     ------
     OSError
         If it cannot be written. The checkpoints that were there are untouched.
+    CheckpointError
+        If there is a sound one of a later step.
     """
-    path = folder / f"checkpoint-{step:08d}.npz"
+    path, found = folder / f"checkpoint-{step:08d}.npz", checkpoints(folder)
+    # Those of later steps were damaged when this run was taken up. A sound one is somebody else's.
+    later = [p for p in found if _step(p) > step]
+    if sound := [p for p in later if _is_sound(p)]:
+        raise CheckpointError(
+            f"{sound[0]}: expected none beyond step {step:,}; another process has trained this run "
+            "further. Nothing was overwritten"
+        )
     content = npz_bytes(arrays, comment=b"0" * _DIGEST_LENGTH)[:-_DIGEST_LENGTH]
     write_atomic(path, content + _digest(content))
-    # Files of later steps are those that a resumed run found damaged: training is behind them.
-    older = [p for p in checkpoints(folder) if _step(p) <= step]
-    for old in set(checkpoints(folder)) - set(older[:KEPT]):
+    older = [p for p in found if _step(p) <= step and p != path]
+    for old in [*later, *older[KEPT - 1 :]]:
         old.unlink(missing_ok=True)
     return path
 
@@ -100,13 +117,59 @@ def load(path: Path) -> dict[str, Array]:
     OSError
         If the file cannot be read.
     """
-    raw = path.read_bytes()
+    try:
+        raw = read_file(path, MOST_ARRAYS)
+    except ValueError as e:
+        raise CheckpointError(str(e)) from e
     content, digest = raw[:-_DIGEST_LENGTH], raw[-_DIGEST_LENGTH:]
     if digest != _digest(content):
         kind = "its checksum does not fit its content" if raw else "it is empty"
         raise CheckpointError(f"{path.name} is damaged: {kind} ({len(raw):,} bytes)")
-    with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    try:
+        return read_npz(raw, path.name)
+    except ValueError as e:
+        raise CheckpointError(str(e)) from e
+
+
+def newest_of(folder: RunFolder, task: Task) -> Loaded | None:
+    """The newest sound checkpoint of a run, made with its settings; None if there is none at all.
+
+    For a look before a network is built: a changed number in config.json could ask for any size.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_newest`, or if it was made with other settings.
+    OSError
+        As `load_newest`.
+    """
+    if not checkpoints(folder.checkpoints):
+        return None
+    found = load_newest(folder.checkpoints)
+    _check_same_run(_identity(task), _saved_settings(found.arrays))
+    return found
+
+
+def _saved_settings(state: Mapping[str, Array]) -> dict[str, Any]:
+    """The settings in a checkpoint."""
+    try:
+        found = json.loads(str(state["config"]))
+    except (KeyError, ValueError, RecursionError) as e:
+        raise CheckpointError(f"the checkpoint does not fit this run: {e!r}") from e
+    if not isinstance(found, dict):
+        raise CheckpointError("the checkpoint does not fit this run: its settings are no object")
+    return found
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a checkpoint can be read and is whole."""
+    try:
+        load(path)
+    except CheckpointError:
+        return False
+    except FileNotFoundError:  # removed a moment ago
+        return False
+    return True
 
 
 def load_newest(folder: Path) -> Loaded:
@@ -117,9 +180,11 @@ def load_newest(folder: Path) -> Loaded:
     CheckpointError
         If there is none, or none is sound.
     OSError
-        If one cannot be read, sound or not.
+        If the folder or a file cannot be read, sound or not.
     """
     notes: list[str] = []
+    if folder.exists():
+        os.listdir(folder)  # what cannot be read must not count as empty
     for path in checkpoints(folder):
         try:
             return Loaded(path, load(path), notes)
@@ -163,7 +228,7 @@ def state_of(trainer: Trainer) -> dict[str, Array]:
         "frames": trainer.frames.state_dict() if trainer.frames is not None else {},
     }
     return {
-        "config": np.array(json.dumps(_identity(trainer))),
+        "config": np.array(json.dumps(_identity(trainer.task))),
         "step": np.array(trainer.step, dtype=np.int64),
         "sums": trainer.sums,
         "rows": np.array(trainer.rows, dtype=np.float64).reshape(-1, len(trainer.columns)),
@@ -187,7 +252,8 @@ def restore(trainer: Trainer, state: Mapping[str, Array]) -> None:
         If it is the state of another run, or not of a run at all.
     """
     try:
-        _check_same_run(_identity(trainer), json.loads(str(state["config"])))
+        _check_same_run(_identity(trainer.task), _saved_settings(state))
+        _check_contents(trainer, state)
         trainer.model.load_state_dict(part_of(state, "weights"))
         trainer.weights_changed()
         trainer.optimizer.load_state_dict(part_of(state, "optimizer"))
@@ -198,13 +264,44 @@ def restore(trainer: Trainer, state: Mapping[str, Array]) -> None:
             state["sums"],
             [[float(value) for value in row] for row in state["rows"]],
         )
-    except (KeyError, ValueError) as e:
+    except (KeyError, ValueError, TypeError) as e:
         raise CheckpointError(f"the checkpoint does not fit this run: {e}") from e
 
 
-def _identity(trainer: Trainer) -> dict[str, Any]:
+def _check_contents(trainer: Trainer, state: Mapping[str, Array]) -> None:
+    """What stands there can be the state of this training; ValueError if not, before it is used."""
+    for name, x in state.items():
+        part, _, inside = name.partition("/")
+        if part not in ("weights", "optimizer", "frames") and (
+            inside or part not in ("config", "step", "sums", "rows")
+        ):
+            raise ValueError(f"it holds {shortened(name, 60)}, which no run has")
+        numbers = x.dtype.kind in "f" or (x.dtype.kind in "iu" and part not in ("weights", "sums"))
+        if part != "config" and not (numbers and np.isfinite(x).all()):
+            raise ValueError(f"{name}: expected finite numbers, got {x.dtype} {x.shape}")
+    step, epochs = state["step"], len(state["rows"])
+    if step.ndim or step.dtype.kind not in "iu" or not 0 <= step <= trainer.total_steps:
+        raise ValueError(f"step: expected 0 to {trainer.total_steps}, got {step}")
+    if epochs != int(step) // trainer.steps_per_epoch:
+        raise ValueError(f"rows: expected one an epoch, got {epochs} at step {step}")
+    for name, shape in (("rows", (epochs, len(trainer.columns))), ("sums", trainer.sums.shape)):
+        if state[name].shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {state[name].shape}")
+    expected = state_of(trainer)
+    for name in {*expected, *state}:
+        if name.startswith("frames/") and name not in state:
+            continue
+        if name not in state or name not in expected:
+            raise ValueError(f"{name}: expected {'none' if name in state else 'it'} in this run")
+        own, given = expected[name].shape, state[name].shape
+        free = 1 if name.startswith("frames/") else 0  # the epochs
+        if name.startswith(("weights/", "optimizer/", "frames/")) and own[free:] != given[free:]:
+            raise ValueError(f"{name}: expected shape {own}, got {given}")
+
+
+def _identity(task: Task) -> dict[str, Any]:
     """All that decides about the result."""
-    return {"experiment": trainer.task.name, **trainer.settings.identity()}
+    return {"experiment": task.name, **task.settings.identity()}
 
 
 def _check_same_run(own: dict[str, Any], saved: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -88,7 +89,13 @@ class RunFolder:
         except ImportError:  # Windows
             yield
             return
-        with (self.path / ".lock").open("w") as lock:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = os.open(self.path / ".lock", flags, 0o666)
+        except OSError as e:
+            what = "it is a link" if e.errno == errno.ELOOP else e.strerror
+            raise OSError(e.errno, f"cannot lock {self.path / '.lock'}: {what}") from e
+        with os.fdopen(fd, "rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -36,7 +36,7 @@ class StoppedError(Exception):
     """Training was asked to stop, and did; everything is in the newest checkpoint."""
 
 
-def go_on(trainer: Trainer, folder: RunFolder) -> list[str]:
+def go_on(trainer: Trainer, folder: RunFolder, found: checkpoint.Loaded | None = None) -> list[str]:
     """Put a fresh trainer where its run was left.
 
     Parameters
@@ -45,6 +45,8 @@ def go_on(trainer: Trainer, folder: RunFolder) -> list[str]:
         Built from the run's settings.
     folder
         The run.
+    found
+        Its newest sound checkpoint; by default it is read here.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def go_on(trainer: Trainer, folder: RunFolder) -> list[str]:
                 f"{folder.checkpoints}: there is no checkpoint, but metrics.csv has {epochs} epochs"
             )
         return ["the run stopped before its first checkpoint: it begins at step 0"]
-    newest = checkpoint.load_newest(folder.checkpoints)
+    newest = found or checkpoint.load_newest(folder.checkpoints)
     checkpoint.restore(trainer, newest.arrays)
     return [
         *newest.notes,

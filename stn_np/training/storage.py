@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,11 @@ from stn_np.backend import Array
 
 #: Columns of timings.csv: a row for each epoch, or part of one between two stops.
 TIMINGS = ("epoch", "steps", "seconds", "images_per_second")
+
+#: The most bytes of a JSON or CSV file, and of the arrays in an .npz file.
+MOST_TEXT, MOST_ARRAYS = 2**24, 2**29
+#: The largest number that a figure may be, and the digits of a whole one.
+MOST, MOST_DIGITS = 1e30, 20
 
 #: The time stamp inside our .npz files: fixed, so that equal arrays give equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -148,28 +154,57 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[list[float]]:
     Raises
     ------
     ValueError
-        If the file has other columns or something else than numbers.
+        If the file has other columns, or something else than numbers that figures may be.
     """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        head, *rows = list(csv.reader(file)) or [[]]
+    head, rows, _ = read_table(path)
     if tuple(head) != tuple(columns):
-        raise ValueError(f"{path}: expected the columns {','.join(columns)}; got {','.join(head)}")
+        wanted, got = ",".join(columns), shortened(",".join(head))
+        raise ValueError(f"{path}: expected the columns {wanted}; got {got}")
+    return rows
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[float]], bool]:
+    """The columns of a CSV file, its rows of numbers, and whether its last line is cut off.
+
+    A line without its end, as a kill leaves one in files that are not replaced at once, is left
+    out.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged otherwise; the message names the line.
+    OSError
+        If it cannot be opened.
+    """
+    content = read_file(path, MOST_TEXT)
+    whole, end, rest = content.rpartition(b"\n")
+    cut = bool(rest) and bool(end)
     try:
-        return [[float(x) for x in row] for row in rows]
-    except ValueError as e:
-        raise ValueError(f"{path}: expected numbers below the columns' names ({e})") from e
+        lines = list(csv.reader((whole if end else content).decode().splitlines()))
+    except (csv.Error, ValueError) as e:
+        raise damaged(path, "a table", e) from e
+    head, *rows = [line for line in lines if line] or [[]]
+    numbers = []
+    for number, row in enumerate(rows, 2):
+        try:
+            numbers.append([float(cell) for cell in row])
+        except ValueError as e:
+            raise damaged(path, f"numbers in line {number}", e) from e
+        if len(row) != len(head) or any(abs(x) > MOST for x in numbers[-1]):
+            wanted = f"{len(head)} numbers of at most {MOST:g} in line {number}"
+            raise damaged(path, wanted, ",".join(row))
+    return head, numbers, cut
 
 
 def read_timings(path: Path) -> list[list[float]]:
     """The rows of timings.csv; none if it is damaged: no run shall fail because of a clock."""
     try:
         rows = read_csv(path, TIMINGS)
-    except (ValueError, OSError, csv.Error):
+    except (ValueError, OSError):
         return []
-    sound = all(len(row) == len(TIMINGS) and all(map(math.isfinite, row)) for row in rows)
-    return rows if sound else []
+    return rows if all(0 <= x for row in rows for x in row) else []
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -185,12 +220,107 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is something else.
+        If it is something else: no object, or with numbers that no figure has.
     """
+    content = read_file(path, MOST_TEXT)
+
+    def whole(text: str) -> int:
+        if len(text) > MOST_DIGITS:
+            raise ValueError(f"a number of {len(text)} digits")
+        return int(text)
+
+    def finite(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise ValueError(f"the number {shortened(text, 30)}")
+        return value
+
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError as e:
-        raise ValueError(f"{path}: expected JSON, got something else ({e})") from e
+        found = json.loads(content, parse_int=whole, parse_float=finite, parse_constant=finite)
+    except (ValueError, RecursionError) as e:
+        raise damaged(path, "JSON", e) from e
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}")
     return found
+
+
+# ------------------------------------------------------------- reading what others may have written
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file.
+
+    Parameters
+    ----------
+    path
+        The file. Links are followed; a pipe or a device in its place is not read.
+    most
+        How many bytes it may have.
+
+    Raises
+    ------
+    ValueError
+        If it is no regular file, or larger.
+    OSError
+        If it cannot be opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{path}: expected a regular file, got a folder, pipe or device")
+        content = file.read(most + 1) if found.st_size <= most else b""
+        if found.st_size > most or len(content) > most:
+            raise ValueError(f"{path}: expected at most {most:,} bytes, got {found.st_size:,}")
+    return content
+
+
+def read_npz(content: bytes, label: str | Path) -> dict[str, Array]:
+    """The arrays in an .npz file. No memory is taken on the word of a header.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, holds objects, or more than `MOST_ARRAYS` bytes; it begins with `label`.
+    """
+    arrays: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if (total := sum(m.file_size for m in members)) > MOST_ARRAYS:
+                raise ValueError(f"{total:,} bytes of arrays, {MOST_ARRAYS:,} are allowed")
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                if name in arrays or name == member.filename:
+                    raise ValueError(f"the member {shortened(member.filename, 40)}")
+                with archive.open(member) as file:
+                    arrays[name] = _array(file.read(member.file_size))
+    except Exception as e:  # zipfile and NumPy raise half a dozen types for a damaged file
+        raise damaged(label, "an .npz file", e) from e
+    return arrays
+
+
+def _array(raw: bytes) -> Array:
+    """One member of an .npz file."""
+    file = io.BytesIO(raw)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array of version {version}")
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, by_columns, dtype = read[version[0]](file)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or len(raw) - file.tell() != size:
+        raise ValueError(f"an array {dtype} {shape} in {len(raw) - file.tell():,} bytes")
+    flat = np.frombuffer(raw, dtype, math.prod(shape), file.tell()) if size else np.empty(0, dtype)
+    return flat.reshape(shape, order="F" if by_columns else "C").copy("K")
+
+
+def damaged(path: str | Path, expected: str, got: object) -> ValueError:
+    """An error about a file: one line, however long what was found there is."""
+    return ValueError(f"{path}: expected {expected}, got a damaged file ({shortened(str(got))})")
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """One line of printable characters, cut off."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else "?" for c in line[:most])
+    return line if len(text) <= most else line[: most - 1] + "…"

@@ -194,11 +194,26 @@ def test_the_banner_is_one_wide_picture(tmp_path: Path, transform: str) -> None:
         plots.draw_banner(make_run(tmp_path / "cnn", model="cnn"), tmp_path / "cnn.png")
 
 
+def test_a_line_that_is_cut_off_is_left_out_and_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    whole = (run / "metrics.csv").read_text()
+    assert plots.remarks(run) == []
+    (run / "metrics.csv").write_text(whole + "7,700,0.0")
+    assert plots.remarks(run) == [
+        "metrics.csv: the last line is cut off; the rows before it are drawn"
+    ]
+    assert len(plots.draw_run(run)) == 3
+    (run / "metrics.csv").write_text(whole + "7,700,0.0\n")
+    with pytest.raises(ValueError, match=r"metrics.csv: expected \d numbers .* in line \d+, got"):
+        plots.draw_run(run)
+
+
 @pytest.mark.parametrize("name", ["config.json", "metrics.csv", "frames.npz"])
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     run = make_run(tmp_path)
     content = (run / name).read_bytes()
-    (run / name).write_bytes(content[: len(content) // 2 + 3])
+    half = content[: len(content) // 2 + 3]
+    (run / name).write_bytes(half + b"\n" * (name == "metrics.csv"))
     with pytest.raises(ValueError, match=f"{name}: expected .*damaged"):
         plots.draw_run(run)
     (run / name).unlink()
