@@ -15,6 +15,9 @@ from stn_np.backend import Array, array_module
 
 T = TypeVar("T")
 
+#: No size or count is larger.
+LARGEST = 2**40
+
 #: What others call what has a name here.
 ALIASES = {
     "similarity": ("rotation", "rotate", "scale", "rigid"),
@@ -125,6 +128,20 @@ def check_scalar(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a number that a float can hold, got a larger one")
 
 
+def check_number(
+    name: str, value: Any, low: float, below: float = float("inf"), *, open: bool = False
+) -> float:
+    """Check for a number from `low` on (`open`: above it) and below another one; return a float."""
+    check_scalar(name, value)
+    if not (low < value if open else low <= value) or not value < below:
+        least = f"above {low:g}" if open else f"of at least {low:g}"
+        wanted = f"a finite number {least}" + (
+            "" if below == float("inf") else f", below {below:g}"
+        )
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+    return float(value)
+
+
 def check_flag(name: str, value: object) -> None:
     """True or False is expected: "False" from a configuration file would count as true."""
     if not isinstance(value, bool | np.bool_):
@@ -152,8 +169,9 @@ def check_size(name: str, value: object, minimum: int = 1) -> int:
         size = None
     if size is None or isinstance(value, bool):
         raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if size < minimum:
-        raise ValueError(f"{name}: expected at least {minimum}, got {value!r}")
+    if not minimum <= size <= LARGEST:
+        bound = f"at least {minimum}" if size < minimum else f"at most {LARGEST:,}"
+        raise ValueError(f"{name}: expected {bound}, got {value!r:.40}")
     return int(size)
 
 

@@ -9,7 +9,14 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module, to_device_of
-from stn_np.checks import check_same_dtype, check_shape, check_size, format_shape, pullback
+from stn_np.checks import (
+    check_flag,
+    check_same_dtype,
+    check_shape,
+    check_size,
+    format_shape,
+    pullback,
+)
 from stn_np.gpu.devices import to_device
 
 T = TypeVar("T")
@@ -198,6 +205,7 @@ def apply(
     module: Module, x: Array, *, needs_dx: bool = True, mode: Training | None = None
 ) -> tuple[Array, OptionalBackward]:
     """Call a module, and hand the mode to it if it uses one: others need not take it."""
+    check_flag("needs_dx", needs_dx)
     if module.uses_mode:
         return module(x, needs_dx=needs_dx, mode=mode)  # type: ignore[call-arg]
     return module(x, needs_dx=needs_dx)
@@ -237,6 +245,7 @@ class Sequential(_Container):
             # Behind the first layer with parameters every gradient is needed, to reach them.
             needs_dx = needs_dx or bool(layer.parameters())
 
+        @pullback(dy=y)
         def backward(dy: Array) -> Array | None:
             dx: Array | None = dy
             for layer_backward in reversed(pullbacks):

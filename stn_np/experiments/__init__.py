@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def open_run(path: str | Path) -> tuple[RunFolder, type[Experiment], Any]:
     ValueError, TypeError
         If it is no run folder, or its settings cannot be understood.
     """
-    folder, found = find_run(Path(path))
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"run: expected the path of a run's folder, got {path!r}")
+    folder, found = find_run(Path(path).expanduser())
     name = found.pop("experiment", DEFAULT)
     try:
         kind = by_name(name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_size
+from stn_np.checks import check_flag, check_size
 from stn_np.gradcheck.line import Line
 from stn_np.gradcheck.probe import Function, Probe, Values
 from stn_np.gradcheck.report import SEVERITY, GradcheckError, InputResult, Report
@@ -89,6 +89,9 @@ def gradcheck(
     >>> stn_np.gradcheck(lambda x: (x**2, lambda dy: 2 * x * dy), x).ok
     True
     """
+    if not callable(f):
+        raise TypeError(f"f: expected a function that returns (y, backward), got {f!r}")
+    check_flag("raise_exception", raise_exception)
     names = _check_arguments(inputs, names, eps, rtol)
     check_size("n_directions", n_directions)
     probe = Probe(f, inputs, names)

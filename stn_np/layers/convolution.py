@@ -21,7 +21,14 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, OptionalBackward, array_module
-from stn_np.checks import check_array, check_pair, check_same_dtype, check_size, pullback
+from stn_np.checks import (
+    check_array,
+    check_flag,
+    check_pair,
+    check_same_dtype,
+    check_size,
+    pullback,
+)
 from stn_np.gpu import convolution as gpu
 from stn_np.layers.dense import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
@@ -67,6 +74,7 @@ def conv2d(
         False: the gradient of x is not computed (for images, half the backward pass).
     """
     xp = array_module(x=x, weight=weight, bias=bias)
+    check_flag("needs_dx", needs_dx)
     steps, zeros = check_pair("stride", stride), check_pair("padding", padding, 0)
     _check_shapes(x, weight, bias, zeros)
     if xp is not np:

@@ -11,6 +11,7 @@ import numpy as np
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
 from stn_np.checks import (
     check_array,
+    check_flag,
     check_floating,
     check_same_dtype,
     check_scalar,
@@ -38,6 +39,7 @@ def linear(
     dweight, dbias), dx None unless needed. TypeError or ValueError if types or shapes do not fit.
     """
     array_module(x=x, weight=weight, bias=bias)
+    check_flag("needs_dx", needs_dx)
     check_array("x", x, ("N", "D"), "; put a Flatten before it" if x.ndim > 2 else "")
     check_array("weight", weight, ("K", "D"))
     if x.shape[1] != weight.shape[1]:
@@ -88,6 +90,8 @@ def he_normal(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> A
     """N(0, 2 / fan-in), for layers followed by ReLU (He et al. 2015); the outputs come first."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a numpy.random.Generator, got {rng!r}")
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype: expected a floating-point dtype, got {dtype!r}")
     scale = sqrt(2.0 / prod(shape[1:]))
     return (scale * rng.standard_normal(shape)).astype(dtype)
 
@@ -122,6 +126,8 @@ class Flatten(Module):
 
     def __call__(self, x: Array, *, needs_dx: bool = True) -> tuple[Array, OptionalBackward]:
         """Feature maps to vectors."""
+        array_module(x=x)
+        check_floating("x", x)
         y = x.reshape(x.shape[0], prod(x.shape[1:]))  # -1 is ambiguous in an empty batch
 
         @pullback(dy=y)

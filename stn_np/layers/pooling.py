@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stn_np.backend import Array, Backward, OptionalBackward, array_module
-from stn_np.checks import check_array, check_size, pullback
+from stn_np.checks import check_array, check_flag, check_size, pullback
 from stn_np.gpu import pooling as gpu
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.module import Module
@@ -172,6 +172,7 @@ def columns_at(v: int, sizes: gpu.Sizes) -> tuple[slice, int]:
 def check_pooling(x: Array, kernel: int, stride: int | None, ceil_mode: bool) -> gpu.Sizes:
     """Check the arguments; return the sizes of images and windows."""
     check_array("x", x, ("N", "C", "H", "W"))
+    check_flag("ceil_mode", ceil_mode)
     kernel = check_size("kernel", kernel)
     stride = kernel if stride is None else check_size("stride", stride)
     N, C, H, W = x.shape

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, pi
 from typing import NamedTuple
 
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_flag, check_scalar, check_size, check_sizes
+from stn_np.checks import check_array, check_flag, check_number, check_size, check_sizes
 from stn_np.sampling.coordinates import pixels_per_unit
 
 __all__ = ["CUBIC", "LINEAR", "NEAREST", "Kernel", "area", "gaussian", "lanczos", "reduction"]
@@ -46,9 +47,8 @@ class Kernel:
 
     def __post_init__(self) -> None:
         """Try both functions once, so that mistakes show here and not inside a sampler."""
-        check_scalar("radius", self.radius)
+        object.__setattr__(self, "radius", check_number("radius", self.radius, -np.inf))
         check_flag("normalise", self.normalise)
-        object.__setattr__(self, "radius", float(self.radius))
         if not 0 < self.radius <= MAX_RADIUS:
             raise ValueError(
                 f"radius: expected above 0 and at most {MAX_RADIUS} pixels, got {self.radius!r}"
@@ -86,8 +86,9 @@ class Kernel:
             )
 
     def __repr__(self) -> str:
-        # The function itself, or the one that made it: "gaussian.<locals>.k".
-        name = getattr(self.k, "__qualname__", "").split(".")[0].strip("_")
+        # The function itself, one whose constants are given, or the one that made it.
+        function = getattr(self.k, "func", self.k)
+        name = getattr(function, "__qualname__", "").split(".")[0].strip("_")
         name = f"{name}, " if name.isidentifier() else ""
         return f"Kernel({name}radius={self.radius:g}{', normalise=True' * bool(self.normalise)})"
 
@@ -200,18 +201,21 @@ def gaussian(sigma: float = 0.5) -> Kernel:
     It smooths: by default a pixel's own weight is 0.80. It is lowered to end without a jump. sigma
     is in pixels. TypeError or ValueError unless it is at least 0.1, and the radius at most 64.
     """
-    _check_at_least("sigma", sigma, 0.1)
+    check_number("sigma", sigma, 0.1)
     radius = max(1.0, 3 * float(sigma))
     c = -0.5 / float(sigma) ** 2
     floor = float(np.exp(c * radius**2))
 
-    def k(d: Array) -> Array:
-        return array_module(d=d).exp(c * d * d) - floor  # type: ignore[no-any-return]
-
-    def k_slope(d: Array) -> Array:
-        return 2 * c * d * array_module(d=d).exp(c * d * d)  # type: ignore[no-any-return]
-
+    k, k_slope = partial(_gaussian, c=c, floor=floor), partial(_gaussian_slope, c=c)
     return Kernel(k, k_slope, radius, normalise=True)
+
+
+def _gaussian(d: Array, c: float, floor: float) -> Array:
+    return array_module(d=d).exp(c * d * d) - floor  # type: ignore[no-any-return]
+
+
+def _gaussian_slope(d: Array, c: float) -> Array:
+    return 2 * c * d * array_module(d=d).exp(c * d * d)  # type: ignore[no-any-return]
 
 
 def lanczos(a: int = 3) -> Kernel:
@@ -224,14 +228,16 @@ def lanczos(a: int = 3) -> Kernel:
     """
     a = check_size("a", a)
 
-    def k(d: Array) -> Array:
-        return _sinc(d) * _sinc(d / a)
+    return Kernel(partial(_lanczos, a=a), partial(_lanczos_slope, a=a), a, normalise=True)
 
-    def k_slope(d: Array) -> Array:
-        s, window = _sinc(d), _sinc(d / a)
-        return _sinc_slope(d, s) * window + s * _sinc_slope(d / a, window) / a
 
-    return Kernel(k, k_slope, a, normalise=True)
+def _lanczos(d: Array, a: int) -> Array:
+    return _sinc(d) * _sinc(d / a)
+
+
+def _lanczos_slope(d: Array, a: int) -> Array:
+    s, window = _sinc(d), _sinc(d / a)
+    return _sinc_slope(d, s) * window + s * _sinc_slope(d / a, window) / a
 
 
 def _sinc(d: Array) -> Array:
@@ -261,11 +267,19 @@ def area(reduction: float) -> Kernel:
     the same, and PyTorch under ``antialias=True``. Gradients take the kernel's width as given.
     TypeError or ValueError unless it is a number from 1 to 64.
     """
-    _check_at_least("reduction", reduction, 1)
+    check_number("reduction", reduction, 1)
     if reduction > MAX_RADIUS:
         raise ValueError(f"reduction: expected at most {MAX_RADIUS}, got {reduction!r}")
     s = float(reduction)
-    return Kernel(lambda d: _linear(d / s), lambda d: _linear_slope(d / s) / s, s, normalise=True)
+    return Kernel(partial(_area, s=s), partial(_area_slope, s=s), s, normalise=True)
+
+
+def _area(d: Array, s: float) -> Array:
+    return _linear(d / s)
+
+
+def _area_slope(d: Array, s: float) -> Array:
+    return _linear_slope(d / s) / s
 
 
 def reduction(
@@ -278,6 +292,7 @@ def reduction(
     grid is (N, H', W', 2) or (N, D', H', W', 3); size is (H, W) or (D, H, W) of the image, in
     pixels. TypeError or ValueError if they are not.
     """
+    check_flag("align_corners", align_corners)
     n = 3 if getattr(grid, "ndim", 4) == 5 else 2
     check_array("grid", grid, ("N", *("D'", "H'", "W'")[-n:], n))
     xp, found = array_module(grid=grid), []
@@ -292,10 +307,3 @@ def reduction(
             known = squares[xp.isfinite(squares)]
             found.append(max(float(xp.sqrt(xp.median(known))), 1.0) if known.size else 1.0)
     return tuple(found)
-
-
-def _check_at_least(name: str, value: float, least: float) -> None:
-    """A finite number from `least` on."""
-    check_scalar(name, value)
-    if not least <= value < float("inf"):
-        raise ValueError(f"{name}: expected a finite number of at least {least}, got {value!r}")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from stn_np.backend import Array, array_module, place_of, to_device_of, to_numpy
-from stn_np.checks import check_choice, format_shape
+from stn_np.checks import check_choice, check_number, check_size, format_shape
 from stn_np.gpu import optimizers as gpu
 from stn_np.module import Module
 from stn_np.training.flat import Part, flattened, moved_too_late
@@ -66,18 +66,30 @@ class Optimizer:
     ----------
     n_steps : int
         How many updates were made.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model is none, or a number is out of its range: rates and their factors are finite
+        and not negative.
     """
 
     #: Names of the state arrays that each parameter has.
     slots: tuple[str, ...] = ()
 
     def __init__(self, model: Module, *, rate_factor: RateFactor | None = None) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"model: expected a Module, got {type(model).__name__}")
+        if rate_factor is not None and not callable(rate_factor):
+            raise TypeError(f"rate_factor: expected a function of a name, got {rate_factor!r}")
         factor = rate_factor or (lambda name: 1.0)
         self.n_steps = 0
         self._named = list(model.named_parameters())
         if not self._named:
             raise ValueError("model: expected at least one parameter to train, got none")
-        self._factors = {name: float(factor(name)) for name, _ in self._named}
+        self._factors = {
+            name: check_number(f"rate_factor({name!r})", factor(name), 0) for name, _ in self._named
+        }
         on_gpu = array_module(**{name: p.data for name, p in self._named}) is not np
         self._flat = flattened(self._named, self._factors, self.slots) if on_gpu else []
         views = {name: x for flat in self._flat for name, x in flat.views.items()}
@@ -119,10 +131,12 @@ class Optimizer:
 
         Raises
         ------
-        ValueError
-            If a parameter on the GPU was given another array, as `Module.to` does. A graph that is
-            replayed would go on with the old one.
+        TypeError, ValueError
+            If lr is no finite number of at least 0; nothing is counted then. If a parameter on the
+            GPU was given another array, as `Module.to` does: a graph that is replayed would go on
+            with the old one.
         """
+        lr = check_number("lr", lr, 0)
         for flat in self._flat:
             flat.check()
         self.n_steps += 1
@@ -207,11 +221,12 @@ class Optimizer:
             missing = ", ".join(sorted(want.keys() - state.keys())) or "nothing"
             unknown = ", ".join(sorted(state.keys() - want.keys())) or "nothing"
             raise ValueError(f"state: missing {missing}, unknown {unknown}")
+        n_steps = check_size("state['n_steps']", to_numpy(state["n_steps"]).item(), 0)
         for name, shape in want.items():
             if state[name].shape != shape:
                 expected, got = format_shape(shape), format_shape(state[name].shape)
                 raise ValueError(f"state[{name!r}]: expected shape {expected}, got {got}")
-        self.n_steps = int(state["n_steps"])
+        self.n_steps = n_steps
         for name, x in self._state.items():
             x[...] = to_device_of(state[name], x)
 
@@ -235,7 +250,7 @@ class SGD(Optimizer):
         self, model: Module, *, rate_factor: RateFactor | None = None, momentum: float = 0.9
     ) -> None:
         super().__init__(model, rate_factor=rate_factor)
-        self.momentum = momentum
+        self.momentum = check_number("momentum", momentum, 0, 1)
 
     def _coefficients(self, lr: float) -> tuple[float, ...]:
         return (lr,)
@@ -285,8 +300,10 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(model, rate_factor=rate_factor)
-        self.betas = betas
-        self.eps = eps
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas: expected a pair of numbers, got {betas!r}")
+        b1, b2 = (check_number(f"betas[{i}]", b, 0, 1) for i, b in enumerate(betas))
+        self.betas, self.eps = (b1, b2), check_number("eps", eps, 0)
 
     def _coefficients(self, lr: float) -> tuple[float, ...]:
         b1, b2 = self.betas
@@ -340,7 +357,7 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(model, rate_factor=rate_factor, betas=betas, eps=eps)
-        self.weight_decay = weight_decay
+        self.weight_decay = check_number("weight_decay", weight_decay, 0)
 
 
 #: The optimisers by the names that the command line knows.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
-from stn_np.checks import check_choice, check_size
+from stn_np.checks import check_choice, check_number, check_size
 
 #: (step, total_steps, base rate) -> rate of that step.
 Schedule = Callable[[int, int, float], float]
@@ -64,11 +65,13 @@ def learning_rate(name: str, step: int, total_steps: int, base_lr: float) -> flo
 
     Raises
     ------
-    ValueError
-        If the name is unknown or the step is not one of this training's.
+    TypeError, ValueError
+        If the name is unknown, the step is not one of this training's, or the rate is no finite
+        number of at least 0.
     """
     check_choice("schedule", name, SCHEDULES)
     check_size("total_steps", total_steps)
-    if not 0 <= step < total_steps:
+    check_number("base_lr", base_lr, 0)
+    if not 0 <= check_size("step", step, -sys.maxsize) < total_steps:
         raise ValueError(f"step: expected one of 0 to {total_steps - 1}, got {step}")
     return SCHEDULES[name](step, total_steps, base_lr)

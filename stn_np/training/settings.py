@@ -6,12 +6,11 @@ An experiment's settings are a frozen dataclass below `TrainingSettings`. Each f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from stn_np.checks import check_choice, check_size
+from stn_np.checks import check_choice, check_number, check_size
 from stn_np.training.optimizers import OPTIMIZERS
 from stn_np.training.schedule import SCHEDULES
 
@@ -156,16 +155,9 @@ def _check(item: Field[Any], name: str, value: Any) -> None:
     if rule["choices"]:
         check_choice(name, value, rule["choices"])
     elif isinstance(item.default, float):
-        _check_number(name, value, rule)
+        above = rule["above"]
+        check_number(
+            name, value, rule["minimum"] if above is None else above, open=above is not None
+        )
     elif rule["minimum"] is not None:
         check_size(name, value, int(rule["minimum"]))
-
-
-def _check_number(name: str, value: object, rule: Mapping[str, Any]) -> None:
-    """A finite number within its bounds."""
-    low = rule["minimum"] if rule["above"] is None else rule["above"]
-    wanted = f"a finite number {'of at least' if rule['above'] is None else 'above'} {low:g}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}: expected {wanted}, got {value!r}")
-    if not math.isfinite(value) or value < low or (value == low and rule["above"] is not None):
-        raise ValueError(f"{name}: expected {wanted}, got {value!r}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_size_pair, check_sizes, pullback
+from stn_np.checks import check_array, check_flag, check_size_pair, check_sizes, pullback
 from stn_np.gpu.matmul import matmul
 from stn_np.transforms.groups.matrices import MatrixGroup
 from stn_np.transforms.target_grid import Described, grid_beside, proportion
@@ -88,6 +88,7 @@ class MatrixFamily(Described):
         ValueError if theta or out_shape is of another type or shape.
         """
         check_array("theta", theta, ("N", self.n_params))
+        check_flag("align_corners", align_corners)
         if "in_shape" not in vars(self):  # a family without rotations
             check_size_pair("out_shape", out_shape)
         A, backward = self.make_matrix(theta, proportion(self.in_shape, out_shape, align_corners))

@@ -20,7 +20,7 @@ from stn_np.checks import check_array, check_flag, check_size_pair, pullback
 from stn_np.gpu.constants import remember
 from stn_np.gpu.matmul import matmul
 from stn_np.module import Module, Parameter
-from stn_np.transforms.target_grid import homogeneous_grid
+from stn_np.transforms.target_grid import Described, homogeneous_grid
 
 LinearBasisBackward = Callable[[Array], tuple[Array, Array | None]]
 
@@ -69,6 +69,7 @@ def linear_basis_grid(
     K, H, W = B.shape
     if B.size == 0:
         raise ValueError(f"B: expected at least one row and one pixel, got shape {B.shape}")
+    check_flag("needs_dB", needs_dB)
     check_array("M", M, ("N", 2, K))
     N = M.shape[0]
     dtype = np.promote_types(M.dtype, np.float32)
@@ -143,6 +144,8 @@ class LinearBasis(Module):
             self.basis = B.copy()
             self.basis.flags.writeable = False
         self._fixed: dict[Hashable, Array] = {}
+
+    __setstate__ = Described.__setstate__
 
     def _describe(self) -> str:
         learned = ", learned" if isinstance(self.basis, Parameter) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stn_np.checks import check_size, check_size_pair
+from stn_np.checks import check_flag, check_size, check_size_pair
 from stn_np.module import Parameter
 from stn_np.transforms.linear_basis import LinearBasis
 from stn_np.transforms.target_grid import homogeneous_grid
@@ -44,6 +44,7 @@ def polynomial(
         If degree or a size is no whole number, or is below 1, or degree above 16.
     """
     H, W = check_size_pair("out_shape", out_shape)
+    check_flag("learned", learned)
     check_size("degree", degree)
     degree = int(degree)  # a NumPy integer may overflow below
     if degree > MAX_DEGREE:

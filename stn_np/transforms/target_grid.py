@@ -85,3 +85,10 @@ class Described:
     def _describe(self) -> str:
         """The settings that `repr` shows, in one line."""
         return f"{self.n_params} numbers"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies, which NumPy makes writable, are as fixed as what they are copied from."""
+        vars(self).update(state)
+        for x in state.values():
+            if isinstance(x, np.ndarray):
+                x.flags.writeable = False

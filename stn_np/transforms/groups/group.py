@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from stn_np.backend import Array, Backward, array_module
-from stn_np.checks import check_array, check_same_dtype, pullback
+from stn_np.checks import check_array, check_flag, check_same_dtype, pullback
 from stn_np.transforms.target_grid import Described
 
 #: The pullback of a composition: takes dtheta, returns (douter, dinner).
@@ -63,6 +63,7 @@ class Group(Described, ABC):
             not lie in front of the horizon of the product, whose last entry then cannot be 1.
         """
         array_module(outer=outer, inner=inner)
+        check_flag("align_corners", align_corners)
         check_array("outer", outer, ("N", self.n_params))
         check_array("inner", inner, outer.shape)
         check_same_dtype(outer=outer, inner=inner)
@@ -96,6 +97,9 @@ class Group(Described, ABC):
             batch, and its scale, determinant or condition number. `Projective`: as for `compose`.
         """
         check_array("theta", theta, ("N", self.n_params))
+        check_flag("align_corners", align_corners)
+        if theta.dtype.itemsize > 8:
+            raise TypeError(f"theta: expected float64 at most, got {theta.dtype}")
         with np.errstate(over="ignore", invalid="ignore"):
             inverse, backward = self._inverse(theta, out_shape, align_corners)
         return inverse, pullback(dinverse=inverse)(backward)
