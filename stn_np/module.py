@@ -206,6 +206,8 @@ def apply(
 ) -> tuple[Array, OptionalBackward]:
     """Call a module, and hand the mode to it if it uses one: others need not take it."""
     check_flag("needs_dx", needs_dx)
+    if not isinstance(module, Module):
+        raise TypeError(f"module: expected a Module, got {module!r:.60}")
     if module.uses_mode:
         return module(x, needs_dx=needs_dx, mode=mode)  # type: ignore[call-arg]
     return module(x, needs_dx=needs_dx)

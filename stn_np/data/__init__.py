@@ -63,8 +63,9 @@ def load(
         If the name is unknown and no folder either; or if data other than a folder of pictures are
         asked for in another size or in colour.
     """
-    if not name:
-        raise DataError("data: expected a name or a folder, got an empty one")
+    if not isinstance(name, str) or not name:
+        got = f"{name!r:.60}" if name else "an empty one"
+        raise DataError(f"data: expected a name or a folder, got {got}")
     if data_dir is not None and name not in ("auto", "mnist"):
         raise DataError(f"data_dir: expected with 'auto' or 'mnist' only, got it with {name!r}")
     if name in NAMES or name.startswith(IDX):
