@@ -32,8 +32,8 @@ HALVES = {
     "validation": "validation",
 }
 
-#: A picture of a few KB may claim to be of any size.
-MAX_PIXELS = 2**26
+#: A picture of a few KB may claim to be of any size. (Rows cost memory, however short they are.)
+MAX_PIXELS, MAX_SIDE = 2**26, 2**22
 
 #: Shares of red, green and blue in the brightness that one sees (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -290,6 +290,10 @@ def _decoded(file: Path) -> tuple[NDArray[Any], float]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ValueError(f"it has {width} x {height} pixels, {MAX_PIXELS:,} are allowed")
+            if max(width, height) > MAX_SIDE:
+                raise ValueError(
+                    f"it has {width} x {height} pixels, {MAX_SIDE:,} a side are allowed"
+                )
             tags = getattr(image, "tag_v2", None)  # of a TIFF; 339 is SampleFormat, 1 unsigned
             unsigned = tags is not None and np.ravel(tags.get(339, 1))[0] == 1
             upright = ImageOps.exif_transpose(image)
