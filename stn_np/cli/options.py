@@ -180,13 +180,19 @@ def _add_train(parser: Parser, experiment: type[Experiment]) -> None:
         type=folder,
         metavar="RUN",
         help="go on with a run that was stopped, from its newest sound checkpoint; its settings "
-        "are kept, and giving others is an error",
+        "are kept, and giving others is an error, but for more --epochs: then it is trained on, "
+        "also if it was finished, and from there on the learning rate is that of a run of so many",
     )
 
 
 def folder(text: str) -> Path:
     """A path, with ~ for the home folder wherever the shell has left it."""
-    return Path(text).expanduser()
+    from stn_np.data.dataset import expanded
+
+    try:
+        return expanded(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 def _add_data(parser: argparse._ActionsContainer) -> None:

@@ -18,6 +18,7 @@ from stn_np.cli.report import (
     remarks,
     training_summary,
 )
+from stn_np.data.dataset import expanded
 from stn_np.experiments import DEFAULT, Experiment, by_name, open_run
 from stn_np.gpu.devices import DeviceError, choose_device, explain_gpu_error
 from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
@@ -66,7 +67,7 @@ def _new(options: argparse.Namespace, kind: type[Experiment], given: dict[str, A
     else:
         check_writable(RUNS)
     if given.get("data_dir"):
-        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
+        given["data_dir"] = str(expanded(given["data_dir"]).resolve())
     experiment = kind.create(given, device)
     trainer = Trainer(experiment)
     folder = _create_folder(options.out, experiment)
@@ -93,8 +94,13 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
     _refuse_contradictions(options, given, kind, settings)
     device, note = choose_device(options.device)
     with folder.locked():
+        if given.get("epochs", 0) > settings.epochs:
+            settings = replace(settings, epochs=given["epochs"])
+            folder.lengthen(kind.name, settings)
         if folder.results.is_file():
-            return _finished(kind, folder)
+            results = read_json(folder.results)
+            if results.get("epochs") == settings.epochs:
+                return _finished(kind, folder, results)
         settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
         return _go_on(kind(settings, device), folder, note, options.device)
 
@@ -113,9 +119,8 @@ def _go_on(experiment: Experiment, folder: RunFolder, note: str, device: str) ->
     return _train(trainer, type(experiment), folder, device)
 
 
-def _finished(kind: type[Experiment], folder: RunFolder) -> int:
+def _finished(kind: type[Experiment], folder: RunFolder, results: dict[str, Any]) -> int:
     """Nothing is left but pictures, if the run was killed while it drew them."""
-    results = read_json(folder.results)
     try:
         summary = training_summary(kind, results, folder.path)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
@@ -145,6 +150,8 @@ def _refuse_contradictions(
     for name, value in given.items():
         if name not in kept and hasattr(settings, name):
             continue  # where things are, not what they are
+        if name == "epochs" and value > settings.epochs:
+            continue  # to train longer
         if name == "data":
             from stn_np import data
 
@@ -173,7 +180,7 @@ def elsewhere(settings: Any, name: str | None, data_dir: str | Path | None) -> A
         if found not in data.NAMES:
             data_dir = data_dir or found.removeprefix(data.IDX)
     if data_dir is not None:
-        settings = replace(settings, data_dir=str(Path(data_dir).expanduser().resolve()))
+        settings = replace(settings, data_dir=str(expanded(data_dir).resolve()))
     return settings
 
 
@@ -226,7 +233,9 @@ def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: 
         return 1
     except OSError as e:
         progress.close()
-        raise OSError(e.errno, f"{e.strerror or e}. When that is mended, go on: {command}") from e
+        where = f"{e.filename}: " if e.filename is not None else ""
+        what = f"{where}{e.strerror or e}. When that is mended, go on: {command}"
+        raise OSError(e.errno, what) from e
     except Exception as e:
         progress.close()
         if (on_gpu := explain_gpu_error(e, resume)) is None:

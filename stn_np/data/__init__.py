@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stn_np.checks import check_choice
-from stn_np.data.dataset import DataError, Dataset, DataUnavailableError
+from stn_np.data.dataset import DataError, Dataset, DataUnavailableError, expanded
 from stn_np.data.digits import load_digits
 from stn_np.data.distortions import (
     distort,
@@ -82,7 +82,7 @@ def load(
                 f"has, got {image_size or H} and {channels}"
             )
         return halves
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.exists():
         try:
             check_choice("data", name, NAMES)
@@ -97,7 +97,7 @@ def full_name(name: str) -> str:
     if name in NAMES:
         return name
     prefix = IDX if name.startswith(IDX) else ""
-    return prefix + str(Path(name.removeprefix(IDX)).expanduser().resolve())
+    return prefix + str(expanded(name.removeprefix(IDX)).resolve())
 
 
 def _load_auto(data_dir: str | Path | None) -> tuple[Dataset, Dataset]:
@@ -120,6 +120,7 @@ __all__ = [
     "Dataset",
     "distort",
     "distorted_size",
+    "expanded",
     "fixed_test_set",
     "fixed_test_theta",
     "full_name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,14 @@ class Dataset:
     def __len__(self) -> int:
         """How many pictures there are."""
         return len(self.images)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder in place of a leading ~. ValueError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as e:
+        raise ValueError(f"{path}: ~ stands for the home folder, but there is none: {e}") from e
 
 
 def hold_out_fifth(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stn_np.data.dataset import DataError, Dataset
+from stn_np.data.dataset import DataError, Dataset, expanded
 
 _UNSIGNED_BYTE = 8
 _MAX_AXES = 4
@@ -108,7 +108,7 @@ def load_idx(folder: str | Path) -> tuple[Dataset, Dataset]:
         If a file is missing, there are several for one purpose, or one is damaged; or if images and
         labels, or both halves, do not fit each other.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     files = _four_files(root)
     arrays = {
         (half, what): read_idx(path, ndim=3 if what == "images" else 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stn_np.data.dataset import DataError, Dataset, DataUnavailableError
+from stn_np.data.dataset import DataError, Dataset, DataUnavailableError, expanded
 from stn_np.data.download import download_files
 from stn_np.data.idx import in_unit_range, read_idx
 
@@ -65,7 +65,7 @@ def load_mnist(
 
 def _named_folder(data_dir: str | Path) -> Path:
     """The folder that the caller named, which must hold all four files."""
-    folder = Path(data_dir).expanduser()
+    folder = expanded(data_dir)
     missing = _missing_files(folder)
     if missing:
         absent = "none of them" if len(missing) == len(SHA256) else f"all but {', '.join(missing)}"
@@ -112,7 +112,7 @@ _ADVICE = (
 def _variable() -> Path | None:
     """The folder that the environment variable names."""
     named = os.environ.get(ENVIRONMENT)
-    return Path(named).expanduser() if named else None
+    return expanded(named) if named else None
 
 
 def _missing_files(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stn_np.checks import check_choice
+from stn_np.data.dataset import expanded
 from stn_np.experiments.experiment import Experiment, Paper
 from stn_np.module import Module
 from stn_np.training.checkpoint import CheckpointError, load_newest, part_of
@@ -47,7 +48,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, type[Experiment], Any]:
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"run: expected the path of a run's folder, got {path!r}")
-    folder, found = find_run(Path(path).expanduser())
+    folder, found = find_run(expanded(path))
     name = found.pop("experiment", DEFAULT)
     try:
         kind = by_name(name)

@@ -307,6 +307,8 @@ def _identity(task: Task) -> dict[str, Any]:
 def _check_same_run(own: dict[str, Any], saved: dict[str, Any]) -> None:
     """The settings must be those that the checkpoint was made with; version 0.1 saved fewer."""
     for name, value in saved.items():
+        if name == "epochs" and isinstance(value, int) and 0 < value <= own.get(name, 0):
+            continue  # the run was made longer since
         if own.get(name) != value:
             raise CheckpointError(
                 f"the checkpoint was made with {name} {value!r}, "

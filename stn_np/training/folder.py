@@ -75,6 +75,12 @@ class RunFolder:
         write_atomic(self.config, text.encode(), new=True)  # we make it, or somebody else did
         self.checkpoints.mkdir(exist_ok=True)
 
+    def lengthen(self, experiment: str, settings: TrainingSettings) -> None:
+        """Write the settings of a run that shall have more epochs; it is not finished then."""
+        content = {"experiment": experiment, **asdict(settings)}
+        write_atomic(self.config, (json.dumps(content, indent=2) + "\n").encode())
+        self.results.unlink(missing_ok=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep the run to this process. The system opens the lock when the process ends or dies.

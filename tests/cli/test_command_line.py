@@ -7,9 +7,11 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -303,7 +305,6 @@ def test_resuming_with_the_same_options_is_no_contradiction(run: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "has"),
     [
-        ("--epochs", "7", "1"),
         ("--lr", "0.5", "0.003"),
         ("--model", "cnn", "'fcn'"),
         ("--batch-size", "12", "256"),
@@ -664,3 +665,69 @@ def test_class_names_that_a_terminal_or_a_font_lacks(tmp_path: Path, encoding: s
     assert f"class 4 is {circle}" in told or circle in told  # this machine may have a font for it
     assert r"class 1 is bell\x07" in told and "\x07" not in told and r"b\udcff" in told
     assert main(["eval", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize("how", ["imported", "run"])
+def test_ctrl_c_before_anything_has_begun(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    from stn_np.__main__ import main as started
+
+    if how == "imported":
+
+        class Interrupted:
+            def find_spec(self, name: str, *_: object) -> None:
+                if name == "stn_np.cli":
+                    raise KeyboardInterrupt
+
+        monkeypatch.delitem(sys.modules, "stn_np.cli")
+        monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    else:
+        monkeypatch.setattr("stn_np.cli.parse", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert started() == 130
+    assert capsys.readouterr().err == "\nstn-np: interrupted\n"
+
+
+def test_no_home(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    for command in (["eval", "~/run"], ["train", "--data", "~/mine"]):
+        with pytest.raises(SystemExit) if command[0] == "eval" else nullcontext():
+            assert main(command) == 2
+        line = capsys.readouterr().err
+        assert f"{command[-1]}: ~ stands for the home folder, but there is none" in line
+
+
+def test_what_cannot_be_read_is_not_called_empty(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("stn_np.training.checkpoint.os.listdir", refuse)
+    monkeypatch.setattr("stn_np.training.checkpoint.checkpoints", lambda folder: [])
+    assert f"{run / 'checkpoints'}: Permission denied" in fails(capsys, "eval", str(run))
+
+
+def test_a_disk_that_turns_read_only_is_named(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "results.json").unlink()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(run / "checkpoints"))
+
+    monkeypatch.setattr("stn_np.training.run.remove_temporaries", refuse)
+    line = fails(capsys, "train", "--resume", str(run))
+    assert f"{run / 'checkpoints'}: Read-only file system. When that is mended, go on: " in line
+
+
+def test_a_printed_path_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stn_np.cli.report import path_argument
+
+    for name in ("-dash", "a b", "plain"):
+        (tmp_path / name).mkdir()
+        (typed,) = shlex.split(path_argument(Path(name)))
+        assert not typed.startswith("-") and Path(typed).is_dir()

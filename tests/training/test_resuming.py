@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stn_np.cli import main
 from stn_np.data import Dataset, load_digits
 from stn_np.experiments import open_run
 from stn_np.experiments.distorted_digits import DistortedDigits, DistortedDigitsSettings
@@ -196,8 +197,8 @@ def test_checkpoint_of_other_settings(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         sit(folder, 3)
     text = folder.config.read_text()
-    folder.config.write_text(text.replace('"epochs": 3', '"epochs": 4'))
-    with pytest.raises(CheckpointError, match=r"made with epochs 3, .* config.json says 4"):
+    folder.config.write_text(text.replace('"epochs": 3', '"epochs": 2'))
+    with pytest.raises(CheckpointError, match=r"made with epochs 3, .* config.json says 2"):
         sit(folder)
 
 
@@ -249,3 +250,35 @@ def test_signals_are_given_back() -> None:
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert not stop.asked
+
+
+def test_a_finished_run_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The epochs made stay as they are; the rest has the rates of the longer run."""
+    small = ["--data", "digits", "--model", "fcn", "--filters", "8", "--batch-size", "256"]
+    short, long = tmp_path / "short", tmp_path / "long"
+    assert main(["train", *small, "--epochs", "2", "--out", str(short)]) == 0
+    assert main(["train", *small, "--epochs", "5", "--out", str(long)]) == 0
+    before = (short / "metrics.csv").read_text().splitlines()
+    assert main(["train", "--resume", str(short), "--epochs", "5"]) == 0
+    rows, whole = ((f / "metrics.csv").read_text().splitlines() for f in (short, long))
+    assert rows[:3] == before and len(rows) == len(whole) == 6
+    rates = [[row.split(",")[2] for row in table[3:]] for table in (rows, whole)]
+    assert rates[0] == rates[1]
+    assert json.loads((short / "results.json").read_text())["epochs"] == 5
+    capsys.readouterr()
+    assert main(["train", "--resume", str(short), "--epochs", "5"]) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert main(["eval", str(short)]) == 0
+    assert main(["train", "--resume", str(short), "--epochs", "4"]) == 2
+    assert "--epochs: this run has 5, got 4" in capsys.readouterr().err
+
+
+def test_killed_while_it_was_made_longer(tmp_path: Path) -> None:
+    """config.json has the new number, and results.json is still there: it is not finished."""
+    small = ["--data", "digits", "--model", "fcn", "--filters", "8", "--batch-size", "256"]
+    run = tmp_path / "run"
+    assert main(["train", *small, "--epochs", "1", "--out", str(run)]) == 0
+    config = (run / "config.json").read_text()
+    (run / "config.json").write_text(config.replace('"epochs": 1', '"epochs": 2'))
+    assert main(["train", "--resume", str(run)]) == 0
+    assert len((run / "metrics.csv").read_text().splitlines()) == 3
