@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Three rooms are imported when they are first asked for: most do without them."""
-    if name in ("experiments", "plots", "training"):
+    """What most do without is imported when it is first asked for."""
+    if name in ("experiments", "plots", "points", "training"):
         return importlib.import_module(f"stn_np.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
