@@ -21,6 +21,7 @@ ROOMS = (
     "module",
     "layers",
     "transforms",
+    "points",
     "sampling",
     "transformer",
     "models",

@@ -1,4 +1,4 @@
-"""The command line ``stn-np``: train, eval, plot, gallery, gradcheck, warm-up, info.
+"""The command line ``stn-np``: train, eval, plot, predict, gallery, gradcheck, warm-up, info.
 
 Exit codes: 0 done; 1 a check failed or training diverged; 2 wrong input or something that cannot
 be read or written; 130 stopped by Ctrl-C.
@@ -70,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     run = {
         "eval": commands.evaluate,
         "plot": commands.plot,
+        "predict": commands.predict,
         "gallery": commands.gallery,
         "gradcheck": commands.gradcheck,
         "warm-up": commands.warm_up,

@@ -57,6 +57,35 @@ def plot(options: argparse.Namespace) -> int:
     return 0
 
 
+def predict(options: argparse.Namespace) -> int:
+    """Class, probability and theta of pictures, and a sheet with what the transformer does."""
+    without_display()
+    from stn_np.experiments.prediction import predict as ask
+
+    found = ask(options.run, options.pictures)
+    rows = []
+    for i, path in enumerate(options.pictures):
+        k = int(found.classes[i])
+        row = [str(path), found.class_names[k], f"{100 * found.probabilities[i, k]:.1f} %"]
+        if found.theta is not None:
+            row.append(_numbers(found.theta[i]))
+        rows.append(row)
+    head = ["picture", "class", "probability", "theta"][: len(rows[0])]
+    print(table(head, rows, left=(0, 1, 3)))
+    if found.frames is not None:
+        from stn_np import plots
+
+        out = options.out or options.run / "prediction.png"
+        print(f"\n{printable(str(plots.draw_prediction(options.run, found.frames, out)))}")
+    return 0
+
+
+def _numbers(theta: Any) -> str:
+    """At most eight of them."""
+    text = " ".join(f"{x:.3f}" for x in theta[:8])
+    return text if len(theta) <= 8 else f"{text} ... ({len(theta)} numbers)"
+
+
 def gallery(options: argparse.Namespace) -> int:
     """Draw what the transformations, the kernels and the paddings do."""
     without_display()

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train on distorted digits, or another experiment, and show what was learned",
     "eval": "test error and confusion matrix of a run",
     "plot": "draw the pictures of a run again",
+    "predict": "what a run's model says of pictures of your own",
     "gallery": "draw what every transformation, sampling kernel and padding does",
     "gradcheck": "every explicit backward against finite differences",
     "warm-up": "compile the kernels for a GPU ahead, so that nothing waits for it later",
@@ -120,9 +121,18 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
         for name, text in COMMANDS.items()
     }
     _add_train(parsers["train"], experiment)
-    for name in ("eval", "plot"):
+    for name in ("eval", "plot", "predict"):
         parsers[name].add_argument("run", metavar="RUN", type=folder, help="the folder of a run")
     _add_data(parsers["eval"])
+    parsers["predict"].add_argument(
+        "pictures", metavar="PICTURE", nargs="+", type=folder, help="a picture's file"
+    )
+    parsers["predict"].add_argument(
+        "--out",
+        type=folder,
+        metavar="FILE",
+        help="the sheet with input, frame and output (default: prediction.png in the run's folder)",
+    )
     for name in ("train", "eval", "gradcheck"):
         _add_device(parsers[name])
     parsers["warm-up"].add_argument(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array
 from stn_np.checks import check_size, check_size_pair
-from stn_np.data.dataset import FOLDS, DataError, Dataset, split
+from stn_np.data.dataset import FOLDS, DataError, Dataset, expanded, split
 from stn_np.data.resample import area_means, resample
 
 #: What counts as a picture; other files are passed over, and the note says how many. What is in a
@@ -108,6 +108,20 @@ def load_folder(
     note = "; ".join([note, *notes, *_passed_over(train.ignored + test.ignored)])
     first = Dataset(root.resolve().name, images[: len(train.files)], train.labels, names, note)
     return first, replace(first, images=images[len(train.files) :], labels=test.labels)
+
+
+def load_pictures(
+    files: Sequence[str | Path], image_size: tuple[int, int] = (28, 28), channels: int = 1
+) -> Array:
+    """Single pictures as `load_folder` reads them, but each judged by itself.
+
+    (N, channels, H, W) float32 in [0, 1], bright on black. Errors as `load_folder`.
+    """
+    size = check_size_pair("image_size", image_size)
+    images = np.zeros((len(files), channels, *size), np.float32)
+    for i, file in enumerate(files):
+        images[i : i + 1], _ = _read_all([expanded(file)], size, channels)
+    return images
 
 
 class Pictures(NamedTuple):

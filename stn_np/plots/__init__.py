@@ -8,6 +8,7 @@ is for notebooks.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stn_np.plots.curves import draw_curves
 from stn_np.plots.drawing import draw_frame, draw_grid, in_pixels, show_image, show_images
 from stn_np.plots.fonts import families_for
 from stn_np.plots.gallery import draw_gallery
-from stn_np.plots.run_files import RunFiles, read_run
+from stn_np.plots.run_files import RunFiles, followed, read_run
 from stn_np.plots.sheet import draw_sheet, draw_strip
 from stn_np.plots.source import show_source
 from stn_np.plots.style import save
@@ -88,9 +89,24 @@ def draw_banner(run: Path, path: Path) -> Path:
     OSError
         If the picture cannot be written.
     """
-    files = read_run(Path(run))
+    return save(draw_strip(read_run(Path(run))), Path(path))
+
+
+def draw_prediction(run: Path, arrays: dict[str, Any], path: Path) -> Path:
+    """Draw what a run's transformer does with some pictures, and what the model says they are.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    arrays
+        The frames of a `stn_np.experiments.prediction.Prediction`.
+    path
+        The picture to write; its suffix says the format.
+    """
+    files = replace(read_run(Path(run)), frames=followed(arrays, "frames"))
     with _words(files):
-        return save(draw_strip(files), Path(path))
+        return save(draw_sheet(files, subtitle="Pictures of one's own"), Path(path))
 
 
 def remarks(run: Path) -> list[str]:
@@ -111,6 +127,7 @@ __all__ = [
     "draw_frame",
     "draw_gallery",
     "draw_grid",
+    "draw_prediction",
     "draw_run",
     "in_pixels",
     "remarks",

@@ -170,7 +170,11 @@ def read_metrics(path: Path) -> tuple[dict[str, NDArray[np.float64]], bool]:
 def read_frames(path: Path) -> Followed:
     """The followed examples, with all shapes checked against each other."""
     _check_exists(path)
-    arrays = read_npz(read_file(path, MOST_ARRAYS), path)
+    return followed(read_npz(read_file(path, MOST_ARRAYS), path), path)
+
+
+def followed(arrays: dict[str, Any], path: str | Path) -> Followed:
+    """The same from arrays in memory; `path` is for messages."""
     names = [key.partition("/")[2] for key in arrays if key.startswith("transform/")]
     lengths: dict[str, int] = {}
     _check_shapes(path, arrays, SHAPES, "", lengths)
@@ -178,7 +182,7 @@ def read_frames(path: Path) -> Followed:
     return Followed(**{name: arrays[name] for name in SHAPES}, transformers=transformers)
 
 
-def _warps(path: Path, arrays: dict[str, Any], name: str, lengths: dict[str, int]) -> Warps:
+def _warps(path: str | Path, arrays: dict[str, Any], name: str, lengths: dict[str, int]) -> Warps:
     """What one transformer did."""
     suffix = f"/{name}" if name else ""
     _check_shapes(path, arrays, SHAPES_OF_ONE, suffix, lengths)
@@ -195,7 +199,7 @@ def _warps(path: Path, arrays: dict[str, Any], name: str, lengths: dict[str, int
 
 
 def _check_shapes(
-    path: Path,
+    path: str | Path,
     arrays: dict[str, Any],
     shapes: dict[str, tuple[str, ...]],
     suffix: str,

@@ -46,8 +46,8 @@ def plain_axes(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as PNG, whole or not at all, and return where."""
+    """Write the figure, whole or not at all, and return where; the suffix says the format."""
     picture = BytesIO()
-    figure.savefig(picture, dpi=DPI, format="png")
+    figure.savefig(picture, dpi=DPI, format=path.suffix.removeprefix(".") or "png")
     write_atomic(path, picture.getvalue())
     return path
