@@ -98,9 +98,9 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
             settings = replace(settings, epochs=given["epochs"])
             folder.lengthen(kind.name, settings)
         if folder.results.is_file():
-            results = read_json(folder.results)
-            if results.get("epochs") == settings.epochs:
-                return _finished(kind, folder, results)
+            summary = _summary(kind, folder, settings.epochs)
+            if summary:
+                return _finished(folder, summary)
         settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
         return _go_on(kind(settings, device), folder, note, options.device)
 
@@ -119,12 +119,21 @@ def _go_on(experiment: Experiment, folder: RunFolder, note: str, device: str) ->
     return _train(trainer, type(experiment), folder, device)
 
 
-def _finished(kind: type[Experiment], folder: RunFolder, results: dict[str, Any]) -> int:
-    """Nothing is left but pictures, if the run was killed while it drew them."""
+def _summary(kind: type[Experiment], folder: RunFolder, epochs: int) -> str:
+    """What results.json says; nothing if it is of fewer epochs or damaged, to be made again."""
     try:
-        summary = training_summary(kind, results, folder.path)
+        results = read_json(folder.results)
+        if results["epochs"] < epochs:
+            return ""
+        return training_summary(kind, results, folder.path)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
-        raise damaged(folder.results, "the figures of a finished run", repr(e)) from e
+        what = damaged(folder.results, "the figures of a finished run", repr(e))
+        print(f"stn-np train: {what}; they are made again", file=sys.stderr)
+        return ""
+
+
+def _finished(folder: RunFolder, summary: str) -> int:
+    """Nothing is left but pictures, if the run was killed while it drew them."""
     print(f"{printable(str(folder.path))} is finished; there is nothing to resume.\n\n{summary}")
     pictures = [folder.path / "curves.png"]
     if folder.frames.exists():

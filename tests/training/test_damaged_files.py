@@ -205,14 +205,26 @@ def test_a_changed_number_in_the_settings_asks_for_no_memory(
 
 @pytest.mark.parametrize(
     "content",
-    ["{}", '{"test_error": []}', '{"test_error": "\\u001b[2J", "machine": 3}', '{"machine": {}}'],
+    [
+        "{}",
+        '{"test_error": []}',
+        '{"epochs": 2, "test_error": "\\u001b[2J", "machine": 3}',
+        '{"epochs": 2, "machine": {}}',
+        '{"epochs": "two"}',
+        "{",
+    ],
 )
-def test_results_of_another_shape(
+def test_damaged_results_are_made_again(
     run: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
+    expected = json.loads((run / "results.json").read_text())
     (run / "results.json").write_text(content)
-    line = refused(capsys, "train", "--resume", str(run))
+    assert main(["train", "--resume", str(run)]) == 0
+    line = capsys.readouterr().err.splitlines()[0]
     assert "results.json: expected the figures of a finished run, got a damaged file" in line
+    assert line.endswith("; they are made again") and line.isprintable()
+    found = json.loads((run / "results.json").read_text())
+    assert {**found, "machine": 0} == {**expected, "machine": 0}
 
 
 @pytest.mark.parametrize(
