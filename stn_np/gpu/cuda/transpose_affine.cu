@@ -27,6 +27,11 @@ template <typename X> struct Bounds {
     Strip<X> strip[2];
 };
 
+// x / y, which is infinite for y = 0 (0 for 0 / 0): a division by 0 is not defined in C++.
+__device__ __forceinline__ double divided(double x, double y) {
+    return y == 0 ? x * 1e300 * 1e300 : x / y;
+}
+
 // An item is a map. In float64, whatever X is.
 template <typename X>
 __global__ void bound(
@@ -43,16 +48,17 @@ __global__ void bound(
             const double columns = fabs(a) * double(W_out), rows = fabs(b) * double(H_out);
             radius[axis] = 1 + rounding * (columns + rows + fabs(c) + double(axis ? H : W));
             to.strip[axis].reach = X(radius[axis] + columns / 2);
-            to.strip[axis].inverse = X(1 / a);
-            to.strip[axis].half = X(radius[axis] / fabs(a) + rounding * double(W_out));
+            to.strip[axis].inverse = X(divided(1, a));
+            to.strip[axis].half = X(divided(radius[axis], fabs(a)) + rounding * double(W_out));
         }
         const double a = A[0], b = A[1], c = A[2], d = A[3], e = A[4], f = A[5];
         const double det = a * e - b * d;
-        const double across = -d / det, down = a / det, shift = (d * c - a * f) / det;
+        const double across = divided(-d, det), down = divided(a, det);
+        const double shift = divided(d * c - a * f, det);
         // How far off the middle of the rows may be: by rounding in X, and because det is wrong.
         const double sizes = fabs(across) * (double(W) + fabs(c)) +
                              fabs(down) * (double(H) + fabs(f)) + double(H_out);
-        const double wrong = 1e-15 * (fabs(a * e) + fabs(b * d)) / fabs(det);
+        const double wrong = divided(1e-15 * (fabs(a * e) + fabs(b * d)), fabs(det));
         const bool known = fabs(det) > 1e-290 && wrong < 1e-3;
         to.across = X(known ? across : 0);
         to.down = X(known ? down : 0);
