@@ -27,8 +27,8 @@ Size: TypeAlias = tuple[int, int]
 
 #: How near the source of a point that `target_points` finds lies to what was asked, in pixels.
 TOLERANCE = 1e-6
-#: Newton's steps, and how often one is halved.
-STEPS, HALVINGS = 60, 12
+#: Newton's steps, and from how many pixels it is tried.
+STEPS, STARTS = 30, 9
 #: Half the step of a central difference, in normalised coordinates.
 EPS = 1e-6
 
@@ -116,7 +116,7 @@ def target_points(
     -----
     Of families with matrices the inverse is a matrix. For the others Newton's method looks for a
     place whose source is less than `TOLERANCE` pixels away from the point, beginning at the pixel
-    whose source is nearest.
+    whose source is nearest, if need be at one of the next.
     """
     task = _Task(transform, theta, out_shape, in_shape, units, align_corners)
     source = task.normalised(task.checked(points), task.in_shape)
@@ -347,37 +347,45 @@ class _Task:
         return total
 
     def search(self, wanted: Float64) -> Float64:
-        """The t with T_theta(t) = wanted, by Newton's method."""
+        """The t with T_theta(t) = wanted, by Newton's method from the pixels read nearest to it."""
         grid = self.grid()
         _refuse_folds(grid)
         per_unit = np.diag(self.to_pixels(self.in_shape))[:2]
         places = self.normalised_centres()
-        t = np.empty_like(wanted)
-        for n, sources in enumerate(grid.reshape(len(grid), -1, 2)):
-            for m, point in enumerate(wanted[n]):
-                t[n, m] = places[(((sources - point) * per_unit) ** 2).sum(axis=1).argmin()]
-        miss = (self.source(t) - wanted) * per_unit
-        for _ in range(STEPS):
-            if (abs(miss) < TOLERANCE).all():
+        starts = min(STARTS, len(places))
+        nearest = np.empty((*wanted.shape[:2], starts), int)
+        for n, m in np.ndindex(wanted.shape[:2]):
+            far = (((grid[n].reshape(-1, 2) - wanted[n, m]) * per_unit) ** 2).sum(axis=1)
+            nearest[n, m] = far.argsort(kind="stable")[:starts]
+        t, miss = places[nearest[..., 0]], np.full(wanted.shape[:2], np.inf)
+        for start in np.moveaxis(nearest, -1, 0):
+            found = self._newton(places[start], wanted, per_unit)
+            now = self._miss(found, wanted, per_unit)
+            t, miss = np.where((now < miss)[..., None], found, t), np.minimum(now, miss)
+            if (miss < TOLERANCE).all():
                 return t
-            columns = [
-                (self.source(t + EPS * unit) - self.source(t - EPS * unit)) * per_unit / (2 * EPS)
-                for unit in np.eye(2)
-            ]
-            step = _solve(np.stack(columns, axis=-1), miss)
-            for _ in range(HALVINGS):
-                nearer = (self.source(t - step) - wanted) * per_unit
-                worse = (nearer**2).sum(axis=2) > (miss**2).sum(axis=2)
-                if not worse.any():
-                    break
-                step[worse] /= 2
-            t, miss = t - step, (self.source(t - step) - wanted) * per_unit
-        far = np.where(np.isfinite(miss).all(axis=2), abs(miss).max(axis=2), np.inf)
-        n, m = divmod(int(far.argmax()), far.shape[1])
+        n, m = divmod(int(miss.argmax()), wanted.shape[1])
         raise ValueError(
             f"points: no place in the output of map {n} is read from point {m}; the nearest that "
-            f"was found misses it by {far[n, m]:.3g} pixels"
+            f"was found misses it by {miss[n, m]:.3g} pixels"
         )
+
+    def _newton(self, t: Float64, wanted: Float64, per_unit: Float64) -> Float64:
+        """Steps from t, until all have arrived."""
+        for _ in range(STEPS):
+            if (self._miss(t, wanted, per_unit) < TOLERANCE).all():
+                break
+            columns = [
+                (self.source(t + EPS * unit) - self.source(t - EPS * unit)) / (2 * EPS)
+                for unit in np.eye(2)
+            ]
+            t = t - _solve(np.stack(columns, axis=-1), self.source(t) - wanted)
+        return t
+
+    def _miss(self, t: Float64, wanted: Float64, per_unit: Float64) -> Float64:
+        """How far T_theta(t) lies from where it should, in pixels (N, M)."""
+        off = abs((self.source(t) - wanted) * per_unit).max(axis=2)
+        return np.where(np.isfinite(off), off, np.inf)
 
     def normalised_centres(self) -> Float64:
         """(H' W', 2), row after row."""
