@@ -339,15 +339,12 @@ def attack_kills(many: int, seed: int, folder: Path) -> Iterator[str]:
                     kills += 1
             if (run / "config.json").exists():
                 arguments = ["--resume", str(run)]
-        while kills < many or process.returncode:
-            done = subprocess.run([*command, "--resume", str(run)], check=False, **quiet)
-            if done.returncode:
-                yield f"{run.name}: exit code {done.returncode}: {done.stderr[-300:]}"
-            break
+        done = subprocess.run([*command, *arguments], check=False, **quiet)
+        if done.returncode and "--resume" in arguments:  # a new run's folder is there already
+            yield f"{run.name}: exit code {done.returncode}: {done.stderr[-300:]}"
         if (found := _content(run)) != expected:
             names = [n for n in {*found, *expected} if found.get(n) != expected.get(n)]
-            if kills < many:
-                yield f"{run.name}: another content of {', '.join(sorted(names))}"
+            yield f"{run.name}: another content of {', '.join(sorted(names))}"
         shutil.rmtree(run, ignore_errors=True)
         print(f"{kills} kills", end="\r", file=sys.stderr)
 

@@ -180,7 +180,8 @@ def pixel_matrix(
 
     They go backward, as theta does. OpenCV takes them with ``cv2.WARP_INVERSE_MAP``:
     ``cv2.warpPerspective(image, M, (W', H'), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)``, or
-    ``cv2.warpAffine`` with ``M[:2]``; scikit-image as they are: ``skimage.transform.warp(image, M,
+    ``cv2.warpAffine`` with ``M[:2]`` (the last entry of M is 1, unless pixel (0, 0) lies on the
+    horizon or behind it); scikit-image as they are: ``skimage.transform.warp(image, M,
     order=1, output_shape=(H', W'))``.
 
     Raises
@@ -194,7 +195,8 @@ def pixel_matrix(
         raise ValueError(f"transform: expected a family with matrices, got {transform.name!r}")
     into, out_of = task.to_pixels(task.in_shape), np.linalg.inv(task.to_pixels(task.out_shape))
     M: Float64 = into @ matrices @ out_of
-    return M / M[:, 2:, 2:]
+    last, size = M[:, 2:, 2:], abs(M).max(axis=(1, 2), keepdims=True)
+    return M / np.where(last > 1e-6 * size, last, size)
 
 
 def theta_of_matrix(
@@ -222,7 +224,7 @@ def theta_of_matrix(
     ------
     TypeError, ValueError
         If an argument has a wrong type or shape; if the family is another one; or if the matrix is
-        not affine and the family is, or the middle of the output lies behind the horizon.
+        not affine and the family is, or the middle of the output lies on the horizon.
     """
     if not isinstance(transform, Affine | Projective):
         raise TypeError(f"transform: expected Affine() or Projective(), got {transform!r}")
@@ -235,8 +237,8 @@ def theta_of_matrix(
     task = _Task(transform, identity, out_shape, in_shape, "pixels", align_corners)
     A = np.linalg.inv(task.to_pixels(task.in_shape)) @ M @ task.to_pixels(task.out_shape)
     last = A[:, 2:, 2:]
-    if not (last > 1e-12 * abs(A).max(axis=(1, 2), keepdims=True)).all():
-        raise ValueError("matrix: expected the middle of the output in front of the horizon")
+    if not (abs(last) > 1e-12 * abs(A).max(axis=(1, 2), keepdims=True)).all():
+        raise ValueError("matrix: expected the middle of the output off the horizon")
     A = A / last
     if isinstance(transform, Affine):
         if (bent := abs(A[:, 2, :2]).max(initial=0)) > 1e-9:
@@ -411,9 +413,7 @@ def _inverse(matrices: Float64) -> Float64:
         raise ValueError(
             f"theta: expected maps that can be inverted, got map {which}, which cannot"
         )
-    inverse = np.linalg.inv(matrices)
-    middle = inverse[:, 2:, 2:]  # so that what lies in front of the horizon has w > 0
-    return inverse * np.where(middle < 0, -1, 1)
+    return np.linalg.inv(matrices)  # its last row gives 1 / w: what lies in front stays in front
 
 
 def _refuse_folds(grid: Float64) -> None:

@@ -158,6 +158,21 @@ def test_behind_the_horizon_there_is_nothing() -> None:
     np.testing.assert_allclose(found[0, 1], [0.9 / 2.8, 0])
 
 
+@pytest.mark.parametrize("tilt", [0.5, 0.8])
+def test_a_corner_behind_the_horizon_spoils_nothing_else(tilt: float) -> None:
+    """There pixel (0, 0), by which matrices are usually divided, has no place."""
+    projective, theta = transforms.Projective(), np.array([[1, 0, 1.5, 0, 1, 0, tilt, tilt]])
+    seen = np.array([[4.0, 3], [8, 6], [5, 5]])
+    sources = source_points(projective, theta, seen, OUT, IN)
+    np.testing.assert_allclose(
+        target_points(projective, theta, sources, OUT, IN), seen[None], atol=1e-9
+    )
+    M = pixel_matrix(projective, theta, OUT, IN)
+    assert np.isfinite(M).all()
+    for sign in (1, -1):
+        np.testing.assert_allclose(theta_of_matrix(projective, sign * M, OUT, IN), theta, atol=1e-9)
+
+
 def test_what_cannot_be_undone_is_named() -> None:
     affine, points = transforms.Affine(), np.zeros((1, 2))
     flat = np.array([affine.identity, [1, 0, 0, 0, 0, 0]])
@@ -213,8 +228,8 @@ def test_wrong_matrices() -> None:
     bent = np.eye(3)[None] + [[[0, 0, 0], [0, 0, 0], [0.01, 0, 0]]]
     with pytest.raises(ValueError, match="expected affine maps, got a last row with"):
         theta_of_matrix(transforms.Affine(), bent, OUT)
-    with pytest.raises(ValueError, match="in front of the horizon"):
-        theta_of_matrix(transforms.Projective(), np.diag([1.0, 1, -1])[None], OUT)
+    with pytest.raises(ValueError, match="the middle of the output off the horizon"):
+        theta_of_matrix(transforms.Projective(), np.diag([1.0, 1, 0])[None], OUT)
     with pytest.raises(ValueError, match="boxes: expected"):
         source_boxes(transforms.Affine(), np.ones((1, 6)), [[1, 2, 3]], OUT)
 

@@ -77,6 +77,8 @@ def predict(options: argparse.Namespace) -> int:
 
         out = options.out or options.run / "prediction.png"
         print(f"\n{printable(str(plots.draw_prediction(options.run, found.frames, out)))}")
+        if len(rows) > plots.MOST_PREDICTIONS:
+            print(f"it shows the first {plots.MOST_PREDICTIONS} of {len(rows)}")
     return 0
 
 

@@ -93,7 +93,9 @@ def evaluation(
 
 def _confusion(results: dict[str, Any]) -> str:
     """The confusion matrix with the error of each class; a dot stands for 0."""
-    names = [textwrap.shorten(n, NAME_WIDTH, placeholder="…") for n in results["class_names"]]
+    names = [
+        n if len(n) <= NAME_WIDTH else n[: NAME_WIDTH - 1] + "…" for n in results["class_names"]
+    ]
     rows = [
         [
             name,

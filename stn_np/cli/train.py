@@ -89,14 +89,14 @@ def _create_folder(out: Path | None, experiment: Experiment) -> RunFolder:
 
 
 def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
-    """A stopped run, from where it was. The lock comes before the first look at how far it is."""
-    folder, kind, settings = open_run(options.resume)
-    _refuse_contradictions(options, given, kind, settings)
+    """A stopped run, from where it was. Nothing that was seen before the lock is relied on."""
+    folder, _, _ = open_run(options.resume)
     device, note = choose_device(options.device)
     with folder.locked():
+        folder, kind, settings = open_run(options.resume)
+        _refuse_contradictions(options, given, kind, settings)
         if given.get("epochs", 0) > settings.epochs:
             settings = replace(settings, epochs=given["epochs"])
-            folder.lengthen(kind.name, settings)
         if folder.results.is_file():
             summary = _summary(kind, folder, settings.epochs)
             if summary:
@@ -114,6 +114,7 @@ def _go_on(experiment: Experiment, folder: RunFolder, note: str, device: str) ->
     found = checkpoint.newest_of(folder, experiment)  # before a network is built from its settings
     trainer = Trainer(experiment)
     notes = go_on(trainer, folder, found)
+    folder.keep(experiment.name, experiment.settings)  # now that they are known to fit
     _announce(trainer, experiment, folder, note)
     print("\n".join(notes) + "\n", flush=True)
     return _train(trainer, type(experiment), folder, device)

@@ -82,17 +82,14 @@ def load_folder(
     borders of most pictures are if most have no transparent parts, else as what is not the subject:
     black under a bright one.
     """
-    image_size = check_size_pair("image_size", image_size)
-    if check_size("channels", channels) not in (1, 3):
-        raise ValueError(f"channels: expected 1 (grey) or 3 (colour), got {channels}")
+    image_size = _check_form(image_size, channels)
     root = Path(path)
     halves = _halves(root)
     classes = _classes(halves.get("train", root))
     names = tuple(folder.name for folder in classes)
     least = FOLDS if not halves else 1
-    files = {
-        half: _pictures(folder, names, least) for half, folder in (halves or {"": root}).items()
-    }
+    read = {half: halves[half] for half in ("train", "test")} if halves else {"": root}
+    files = {half: _pictures(folder, names, least) for half, folder in read.items()}
     if not halves:
         (found,) = files.values()
         images, notes = _read_all(found.files, image_size, channels)
@@ -105,6 +102,8 @@ def load_folder(
         f"{len(images)} pictures of {len(names)} classes from {root}, split as they are: "
         f"{halves['train'].name}/ {len(train.files)}, {halves['test'].name}/ {len(test.files)}"
     )
+    if halves.get("validation", halves["test"]) != halves["test"]:
+        notes.append(f"{halves['validation'].name}/ is not used")
     note = "; ".join([note, *notes, *_passed_over(train.ignored + test.ignored)])
     first = Dataset(root.resolve().name, images[: len(train.files)], train.labels, names, note)
     return first, replace(first, images=images[len(train.files) :], labels=test.labels)
@@ -117,11 +116,18 @@ def load_pictures(
 
     (N, channels, H, W) float32 in [0, 1], bright on black. Errors as `load_folder`.
     """
-    size = check_size_pair("image_size", image_size)
+    size = _check_form(image_size, channels)
     images = np.zeros((len(files), channels, *size), np.float32)
     for i, file in enumerate(files):
         images[i : i + 1], _ = _read_all([expanded(file)], size, channels)
     return images
+
+
+def _check_form(image_size: tuple[int, int], channels: int) -> tuple[int, int]:
+    """What pictures shall be brought to; returns (H, W)."""
+    if check_size("channels", channels) not in (1, 3):
+        raise ValueError(f"channels: expected 1 (grey) or 3 (colour), got {channels}")
+    return check_size_pair("image_size", image_size)
 
 
 class Pictures(NamedTuple):
@@ -150,7 +156,7 @@ def _halves(root: Path) -> dict[str, Path]:
             f"{root}: expected sub-folders train and test, each with one sub-folder a class, or "
             f"one sub-folder a class, got {found}"
         )
-    return {half: by_half[half] for half in ("train", "test")}
+    return by_half
 
 
 def _classes(root: Path) -> list[Path]:
@@ -198,22 +204,23 @@ def _read_all(files: list[Path], size: tuple[int, int], channels: int) -> tuple[
     images = np.empty((len(files), channels, *size), np.float32)
     holes = np.empty((len(files), 1, *size), np.float32)  # how transparent it is, 0 outside
     inside = np.empty_like(holes)  # 1 where the picture is, 0 where it was completed by zeros
-    borders, subjects, highest = np.empty((3, len(files)))
+    borders, subjects, highest, clear = np.empty((4, len(files)))
     for i, file in enumerate(files):
         found = _read(file, size, channels)
         images[i], holes[i], inside[i] = found.images, found.holes, found.inside
         borders[i], subjects[i], highest[i] = found.border, found.subject, found.highest
+        clear[i] = found.clear
     notes = []
-    transparent = holes.any((1, 2, 3))
-    if many := int(transparent.sum()):
-        if 2 * many < len(files):
-            white = np.median(borders[~transparent]) > 0.5
+    if many := int(holes.any((1, 2, 3)).sum()):
+        cut_out = clear > 0.5  # their border says nothing
+        if 2 * cut_out.sum() < len(files):
+            white = np.median(borders[~cut_out]) > 0.5
         else:
-            white = np.median(subjects[transparent]) <= 0.5
+            white = np.median(subjects[cut_out]) <= 0.5
         behind = "white" if white else "black"
         notes.append(f"transparent parts, in {many} of them, count as {behind} in all")
         images += np.float32(white) * holes
-        borders[transparent] = float(white)
+        borders[cut_out] = float(white)
     if highest.max() < DIM:
         notes.append(
             f"DARK: the brightest pixel of all has {highest.max():.3f} of what its format can hold "
@@ -238,6 +245,7 @@ class Picture(NamedTuple):
     holes: Array  # (1, H, W), 1 - alpha
     inside: Array  # (1, H, W)
     border: float  # the median brightness along the border, transparent parts black
+    clear: float  # how much of the border is transparent, 0 to 1
     subject: float  # brightness, weighed by alpha
     highest: float  # of all numbers
 
@@ -276,11 +284,13 @@ def _read(file: Path, size: tuple[int, int], channels: int) -> Picture:
     colours, holes, inside = np.split(small, [channels, channels + 1])
     ring = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     ring = ring[:: ceil(len(ring) / 2**14)]
+    along = layers(ring[None])
     return Picture(
         colours,
         holes,
         inside,
-        border=float(np.median(_brightness(layers(ring[None])[:channels]))),
+        border=float(np.median(_brightness(along[:channels]))),
+        clear=float(along[channels].mean()),
         subject=float(_brightness(colours).sum() / max((inside - holes).sum(), 1e-6)),
         highest=float(pixels[..., : 3 if pixels.shape[2] > 2 else 1].max() / unit),
     )

@@ -152,24 +152,27 @@ def _four_files(root: Path) -> dict[tuple[str, str], Path]:
     """By half and by what is in them; in the folder, or where torchvision puts them."""
     if not root.is_dir():
         raise DataError(f"data: expected a folder with four IDX files, got {root} (no such folder)")
-    found: dict[tuple[str, str], list[Path]] = {}
+    wanted = [(half, what) for half in ("train", "test") for what in ("images", "labels")]
+    sets: dict[Path, dict[tuple[str, str], list[Path]]] = {}
     for path in sorted({*root.glob("*"), *root.glob("raw/*"), *root.glob("*/raw/*")}):
         name = path.name.lower()
         halves = [h for h, words in _HALVES.items() if any(w in name for w in words)]
         kinds = [what for what in ("images", "labels") if what in name]
         if path.is_file() and "idx" in name and len(halves) == len(kinds) == 1:
+            found = sets.setdefault(path.parent, {})
             found.setdefault((halves[0], kinds[0]), []).append(path)
-    for half, what in (
-        ("train", "images"),
-        ("train", "labels"),
-        ("test", "images"),
-        ("test", "labels"),
-    ):
+    if len(sets) > 1:
+        folders = ", ".join(str(folder) for folder in sets)
+        raise DataError(
+            f"{root}: expected one data set, got files of several: name one of {folders}"
+        )
+    found = next(iter(sets.values()), {})
+    for half, what in wanted:
         paths = found.get((half, what), [])
         if len({_stem(p) for p in paths}) != 1:
             got = ", ".join(p.name for p in paths) or "none"
-            wanted = f"one IDX file with the {what} of the {half} half"
-            raise DataError(f"{root}: expected {wanted} ({half}-{what}-idx...), got {got}")
+            told = f"one IDX file with the {what} of the {half} half"
+            raise DataError(f"{root}: expected {told} ({half}-{what}-idx...), got {got}")
     return {key: paths[0] for key, paths in found.items()}
 
 

@@ -24,6 +24,9 @@ from stn_np.plots.sheet import draw_sheet, draw_strip
 from stn_np.plots.source import show_source
 from stn_np.plots.style import save
 
+#: Pictures on a sheet of predictions.
+MOST_PREDICTIONS = 100
+
 
 def draw_run(run: Path) -> list[Path]:
     """Draw all pictures of a run into its folder.
@@ -102,11 +105,13 @@ def draw_prediction(run: Path, arrays: dict[str, Any], path: Path) -> Path:
     arrays
         The frames of a `stn_np.experiments.prediction.Prediction`.
     path
-        The picture to write; its suffix says the format.
+        The picture to write; its suffix says the format. Of more pictures than `MOST_PREDICTIONS`
+        it shows the first.
     """
-    files = replace(read_run(Path(run)), frames=followed(arrays, "frames"))
+    files = read_run(Path(run), trained=False)
+    files = replace(files, frames=followed(arrays, "frames"))
     with _words(files):
-        return save(draw_sheet(files, subtitle="Pictures of one's own"), Path(path))
+        return save(draw_sheet(files, "Pictures of one's own", 2 * MOST_PREDICTIONS), Path(path))
 
 
 def remarks(run: Path) -> list[str]:

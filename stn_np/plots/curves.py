@@ -84,7 +84,8 @@ def _draw_steps(axes: Axes, metrics: dict[str, NDArray[np.float64]]) -> None:
     right.set_ylim(0, 1.15 * top / 10.0**power)
     right.yaxis.set_major_locator(MaxNLocator(4))
     unit = rf" / $10^{{{power}}}$" if power else ""
-    right.set_title(f"Learning rate{unit}", loc="right", fontsize=TEXT, color=GREY)
+    title = right.set_title(f"Learning rate{unit}", loc="right", fontsize=TEXT, color=GREY)
+    title.set_parse_math(True)  # else off, for names of one's own
 
 
 def _line(

@@ -13,7 +13,7 @@ from stn_np.checks import format_shape
 from stn_np.experiments import DEFAULT, by_name
 from stn_np.plots.fonts import lacking
 from stn_np.training.storage import (
-    MOST_ARRAYS,
+    MOST_FILE,
     damaged,
     read_file,
     read_json,
@@ -128,8 +128,8 @@ class RunFiles:
         return name if len(name) <= 9 else name[:8] + "…"
 
 
-def read_run(run: Path) -> RunFiles:
-    """Read a run folder.
+def read_run(run: Path, *, trained: bool = True) -> RunFiles:
+    """Read a run folder; unless `trained`, without what is written after an epoch.
 
     Raises
     ------
@@ -148,6 +148,8 @@ def read_run(run: Path) -> RunFiles:
     except (KeyError, TypeError, ValueError) as error:
         wanted = "the settings of an experiment"
         raise damaged(run / "config.json", wanted, repr(error)) from error
+    if not trained:
+        return RunFiles(config, results, title, {}, None)
     has_frames = (run / "frames.npz").exists() or "st-" in str(config.get("model", ""))
     frames = read_frames(run / "frames.npz") if has_frames else None
     metrics, cut = read_metrics(run / "metrics.csv")
@@ -170,7 +172,7 @@ def read_metrics(path: Path) -> tuple[dict[str, NDArray[np.float64]], bool]:
 def read_frames(path: Path) -> Followed:
     """The followed examples, with all shapes checked against each other."""
     _check_exists(path)
-    return followed(read_npz(read_file(path, MOST_ARRAYS), path), path)
+    return followed(read_npz(read_file(path, MOST_FILE), path), path)
 
 
 def followed(arrays: dict[str, Any], path: str | Path) -> Followed:

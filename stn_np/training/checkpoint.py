@@ -23,7 +23,7 @@ from stn_np.backend import Array, to_numpy
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.storage import (
-    MOST_ARRAYS,
+    MOST_FILE,
     npz_bytes,
     read_file,
     read_npz,
@@ -118,7 +118,7 @@ def load(path: Path) -> dict[str, Array]:
         If the file cannot be read.
     """
     try:
-        raw = read_file(path, MOST_ARRAYS)
+        raw = read_file(path, MOST_FILE)
     except ValueError as e:
         raise CheckpointError(str(e)) from e
     content, digest = raw[:-_DIGEST_LENGTH], raw[-_DIGEST_LENGTH:]

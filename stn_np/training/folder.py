@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stn_np.training.settings import TrainingSettings
-from stn_np.training.storage import read_json, write_atomic
+from stn_np.training.storage import MOST_TEXT, read_file, read_json, write_atomic
 
 S = TypeVar("S", bound=TrainingSettings)
 
@@ -75,11 +75,13 @@ class RunFolder:
         write_atomic(self.config, text.encode(), new=True)  # we make it, or somebody else did
         self.checkpoints.mkdir(exist_ok=True)
 
-    def lengthen(self, experiment: str, settings: TrainingSettings) -> None:
-        """Write the settings of a run that shall have more epochs; it is not finished then."""
-        content = {"experiment": experiment, **asdict(settings)}
-        write_atomic(self.config, (json.dumps(content, indent=2) + "\n").encode())
-        self.results.unlink(missing_ok=True)
+    def keep(self, experiment: str, settings: TrainingSettings) -> None:
+        """Write down what may change in a run: more epochs, and where its data are."""
+        content = (
+            json.dumps({"experiment": experiment, **asdict(settings)}, indent=2) + "\n"
+        ).encode()
+        if content != read_file(self.config, MOST_TEXT):
+            write_atomic(self.config, content)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

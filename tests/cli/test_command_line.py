@@ -375,6 +375,7 @@ def test_a_run_in_colour_whose_pictures_were_moved(
     assert load_model(moved).input_shape == (3, 36, 36)  # needs no data
     (moved / "results.json").unlink()
     assert main(["train", "--resume", str(moved), "--data", there]) == 0
+    assert main(["eval", str(moved)]) == 0  # it has been noted
     other = pictures(tmp_path / "other", turned=True)
     line = fails(capsys, "eval", str(moved), "--data", str(other))
     assert "images were changed, added or removed" in line
@@ -722,6 +723,26 @@ def test_a_disk_that_turns_read_only_is_named(
     monkeypatch.setattr("stn_np.training.run.remove_temporaries", refuse)
     line = fails(capsys, "train", "--resume", str(run))
     assert f"{run / 'checkpoints'}: Read-only file system. When that is mended, go on: " in line
+
+
+def test_long_names_can_be_told_apart(finished_run: Path) -> None:
+    results = json.loads((finished_run / "results.json").read_text())
+    results["class_names"][:2] = ["Grasshopper_green", "Grass hopper brown"]
+    kind = DistortedDigits
+    told = stn_np.cli.report.evaluation(kind, results, [])
+    assert "Grasshopper…" in told and "Grass hoppe…" in told
+
+
+def test_the_power_of_ten_over_the_curves(finished_run: Path) -> None:
+    """Names may have a $; our own titles have formulas."""
+    import matplotlib
+
+    from stn_np.plots.curves import draw_curves
+
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = draw_curves(read_run(finished_run))
+    titles = [a._right_title for a in figure.axes if "Learning rate" in a.get_title("right")]
+    assert titles and all(title.get_parse_math() for title in titles)
 
 
 def test_a_printed_path_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

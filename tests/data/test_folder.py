@@ -14,6 +14,7 @@ from matplotlib.image import imsave
 from PIL import Image
 
 from stn_np.data import DataError, load_folder
+from stn_np.data.folder import load_pictures
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -374,6 +375,19 @@ def test_transparent_parts_are_as_the_paper_of_the_other_pictures(tmp_path, pape
     assert "unlike" not in train.note
 
 
+@pytest.mark.parametrize("paper", [0, 255])
+def test_one_transparent_pixel_says_nothing_about_the_ground(tmp_path, paper):
+    pixels = np.full((28, 28, 4), paper, np.uint8)
+    pixels[9:18, 12:16, :3] = 255 - paper
+    pixels[..., 3] = 255
+    pixels[14, 14, 3] = 254
+    folder = classes_of(tmp_path, lambda path, i: Image.fromarray(pixels).save(f"{path}.png"))
+    train, _ = load_folder(folder)
+    assert (train.images[..., :9, :] == 0).all() and (train.images[..., 9:14, 12:16] == 1).all()
+    assert ("inverted" in train.note) == bool(paper) and "in 10 of them" in train.note
+    assert load_pictures([folder / "a" / "0.png"])[0, 0, 0, 0] == 0
+
+
 def test_half_transparent_pixels_and_palettes(tmp_path):
     def write(path, i):
         if i % 2:
@@ -417,8 +431,9 @@ def test_colour_on_white_is_inverted_and_grey_pictures_have_three_channels(tmp_p
 
 @pytest.mark.parametrize("channels", [0, 2, 4, True, "3", 3.0])
 def test_wrong_channels(folder, channels):
-    with pytest.raises((TypeError, ValueError), match="^channels: "):
-        load_folder(folder, channels=channels)
+    for read in (load_folder, lambda _, channels: load_pictures([], channels=channels)):
+        with pytest.raises((TypeError, ValueError), match="^channels: "):
+            read(folder, channels=channels)
 
 
 def test_a_folder_that_is_split_already(folder, tmp_path):
@@ -430,6 +445,7 @@ def test_a_folder_that_is_split_already(folder, tmp_path):
     assert train.labels.tolist() == [0, 0, 1, 1] and test.labels.tolist() == [0, 1]
     assert train.class_names == test.class_names == ("a", "b")
     assert "split as they are: Train/ 4, test/ 2" in train.note
+    assert "val/ is not used" in train.note
     np.testing.assert_allclose(test.images[0, 0], shape_picture(0), atol=1 / 254)
 
 
@@ -439,7 +455,7 @@ def test_a_validation_half_stands_for_a_missing_test_half(tmp_path):
             save(tmp_path / "mine" / half / name / "0.png", grey_rgb(shape_picture(1)))
     train, test = load_folder(tmp_path / "mine")
     assert len(train.images) == len(test.images) == 2
-    assert "train/ 2, valid/ 2" in train.note
+    assert "train/ 2, valid/ 2" in train.note and "not used" not in train.note
 
 
 @pytest.mark.parametrize(

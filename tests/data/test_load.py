@@ -135,6 +135,17 @@ def test_any_data_in_the_format_of_mnist(tmp_path, names):
         np.testing.assert_allclose(found.images[:, 0] * 255, images[half], atol=1e-4)
 
 
+def test_of_several_data_sets_one_must_be_named(tmp_path):
+    for name, value in (("KMNIST", 1), ("FashionMNIST", 2)):
+        for half, what in product(("train", "t10k"), ("images-idx3", "labels-idx1")):
+            values = np.full((4, 5, 5), value) if "images" in what else np.arange(4) % 2
+            write_idx(tmp_path / name / "raw" / f"{half}-{what}-ubyte", values)
+    with pytest.raises(DataError, match="one data set, got files of several: name one of .*KMNIST"):
+        load(f"idx:{tmp_path}")
+    train, _ = load(f"idx:{tmp_path / 'KMNIST'}")
+    np.testing.assert_allclose(train.images, 1 / 255, rtol=1e-6)
+
+
 def test_files_in_the_format_of_mnist_that_do_not_fit(tmp_path):
     def fails(match, **files):
         given = {

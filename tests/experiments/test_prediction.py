@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from stn_np.cli import main
 from stn_np.data import load_digits
 from stn_np.experiments import load_model
 from stn_np.experiments.prediction import predict
+from stn_np.plots import sheet
 
 SMALL = ["--data", "digits", "--filters", "4", "--batch-size", "32", "--epochs", "4"]
 
@@ -68,6 +70,18 @@ def test_the_command(run: Path, pictures: list[Path], capsys: pytest.CaptureFixt
     assert sheet == str(run / "prediction.png")
     with Image.open(sheet) as picture:
         assert picture.width > 500 and picture.height > 300
+
+
+def test_many_pictures_by_a_run_that_has_no_epoch_yet(
+    run: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = shutil.copytree(run, tmp_path / "early")
+    for name in ("metrics.csv", "results.json", "frames.npz"):
+        (early / name).unlink()
+    counted, lay_out = [], sheet.lay_out
+    monkeypatch.setattr(sheet, "lay_out", lambda n, *more: counted.append(n) or lay_out(n, *more))
+    assert main(["predict", str(early), *map(str, pictures * 6)]) == 0
+    assert counted == [24] and (early / "prediction.png").is_file()
 
 
 def test_where_the_sheet_goes_and_a_model_without_a_transformer(

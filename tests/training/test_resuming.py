@@ -273,6 +273,33 @@ def test_a_finished_run_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "--epochs: this run has 5, got 4" in capsys.readouterr().err
 
 
+def test_what_cannot_be_made_longer_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--data", "digits", "--model", "fcn", "--filters", "8", "--batch-size", "256"]
+    run = tmp_path / "run"
+    assert main(["train", *small, "--epochs", "1", "--out", str(run)]) == 0
+    before = {p: p.read_bytes() for p in run.iterdir() if p.is_file()}
+
+    def gone(*_: object) -> None:
+        raise ValueError("the data are gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stn_np.data.load", gone)
+        assert main(["train", "--resume", str(run), "--epochs", "900"]) == 2
+    assert "the data are gone" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_checkpoints_have_no_size_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of large pictures grow with every epoch."""
+    monkeypatch.setattr("stn_np.training.storage.MOST_ARRAYS", 1000)
+    x = {"x": np.arange(10_000.0)}
+    np.testing.assert_array_equal(checkpoint.load(checkpoint.save(tmp_path, 1, x))["x"], x["x"])
+
+
 def test_killed_while_it_was_made_longer(tmp_path: Path) -> None:
     """config.json has the new number, and results.json is still there: it is not finished."""
     small = ["--data", "digits", "--model", "fcn", "--filters", "8", "--batch-size", "256"]
