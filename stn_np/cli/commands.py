@@ -77,8 +77,12 @@ def predict(options: argparse.Namespace) -> int:
 
         out = options.out or options.run / "prediction.png"
         print(f"\n{printable(str(plots.draw_prediction(options.run, found.frames, out)))}")
+        if told := remarks(options.run):
+            print(told)
         if len(rows) > plots.MOST_PREDICTIONS:
             print(f"it shows the first {plots.MOST_PREDICTIONS} of {len(rows)}")
+    else:
+        print("\nno sheet is drawn: this model has no transformer")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Dataset:
         One name a class.
     note : str
         What the user should be told about these data, or empty.
+    inverted, white : bool or None
+        Of a folder of pictures: whether they were inverted, and whether transparent parts count as
+        white. A single picture is shown to a model in the same way.
 
     Raises
     ------
@@ -53,6 +56,8 @@ class Dataset:
     labels: Array
     class_names: tuple[str, ...]
     note: str = ""
+    inverted: bool | None = None
+    white: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no part of the library could use."""
@@ -107,7 +112,7 @@ def hold_out_fifth(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.
 def split(whole: Dataset) -> tuple[Dataset, Dataset]:
     """The (train, test) halves of a data set that comes without a split: see `hold_out_fifth`."""
     train, test = (
-        Dataset(whole.name, whole.images[i], whole.labels[i], whole.class_names, whole.note)
+        replace(whole, images=whole.images[i], labels=whole.labels[i])
         for i in hold_out_fifth(whole.labels)
     )
     return train, test

@@ -92,12 +92,12 @@ def load_folder(
     files = {half: _pictures(folder, names, least) for half, folder in read.items()}
     if not halves:
         (found,) = files.values()
-        images, notes = _read_all(found.files, image_size, channels)
+        images, notes, ground = _read_all(found.files, image_size, channels)
         note = f"{len(images)} pictures of {len(names)} classes from {root}"
         note = "; ".join([note, *notes, *_passed_over(found.ignored)])
-        return split(Dataset(root.resolve().name, images, found.labels, names, note))
+        return split(Dataset(root.resolve().name, images, found.labels, names, note, *ground))
     train, test = files["train"], files["test"]
-    images, notes = _read_all([*train.files, *test.files], image_size, channels)
+    images, notes, ground = _read_all([*train.files, *test.files], image_size, channels)
     note = (
         f"{len(images)} pictures of {len(names)} classes from {root}, split as they are: "
         f"{halves['train'].name}/ {len(train.files)}, {halves['test'].name}/ {len(test.files)}"
@@ -105,21 +105,37 @@ def load_folder(
     if halves.get("validation", halves["test"]) != halves["test"]:
         notes.append(f"{halves['validation'].name}/ is not used")
     note = "; ".join([note, *notes, *_passed_over(train.ignored + test.ignored)])
-    first = Dataset(root.resolve().name, images[: len(train.files)], train.labels, names, note)
-    return first, replace(first, images=images[len(train.files) :], labels=test.labels)
+    whole = Dataset(
+        root.resolve().name,
+        images,
+        np.concatenate([train.labels, test.labels]),
+        names,
+        note,
+        *ground,
+    )
+    n = len(train.files)
+    return replace(whole, images=images[:n], labels=train.labels), replace(
+        whole, images=images[n:], labels=test.labels
+    )
 
 
 def load_pictures(
-    files: Sequence[str | Path], image_size: tuple[int, int] = (28, 28), channels: int = 1
+    files: Sequence[str | Path],
+    image_size: tuple[int, int] = (28, 28),
+    channels: int = 1,
+    *,
+    inverted: bool | None = None,
+    white: bool | None = None,
 ) -> Array:
-    """Single pictures as `load_folder` reads them, but each judged by itself.
+    """Single pictures as `load_folder` reads them: (N, channels, H, W) float32 in [0, 1].
 
-    (N, channels, H, W) float32 in [0, 1], bright on black. Errors as `load_folder`.
+    `inverted` and `white` (what transparent parts are) are those of the `Dataset` that a model was
+    trained with; None judges each picture by itself. Errors as `load_folder`.
     """
     size = _check_form(image_size, channels)
     images = np.zeros((len(files), channels, *size), np.float32)
     for i, file in enumerate(files):
-        images[i : i + 1], _ = _read_all([expanded(file)], size, channels)
+        images[i : i + 1] = _read_all([expanded(file)], size, channels, (inverted, white))[0]
     return images
 
 
@@ -199,8 +215,18 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")))
 
 
-def _read_all(files: list[Path], size: tuple[int, int], channels: int) -> tuple[Array, list[str]]:
-    """All pictures as (N, channels, H, W) with background 0, and what to say about them."""
+def _read_all(
+    files: list[Path],
+    size: tuple[int, int],
+    channels: int,
+    ground: tuple[bool | None, bool | None] = (None, None),
+) -> tuple[Array, list[str], tuple[bool, bool | None]]:
+    """All pictures as (N, channels, H, W) with background 0, and what to say about them.
+
+    `ground` is whether they are to be inverted, and whether transparent parts are white; what is
+    None is decided here. It is returned.
+    """
+    inverted, white = ground
     images = np.empty((len(files), channels, *size), np.float32)
     holes = np.empty((len(files), 1, *size), np.float32)  # how transparent it is, 0 outside
     inside = np.empty_like(holes)  # 1 where the picture is, 0 where it was completed by zeros
@@ -213,10 +239,10 @@ def _read_all(files: list[Path], size: tuple[int, int], channels: int) -> tuple[
     notes = []
     if many := int(holes.any((1, 2, 3)).sum()):
         cut_out = clear > 0.5  # their border says nothing
-        if 2 * cut_out.sum() < len(files):
-            white = np.median(borders[~cut_out]) > 0.5
-        else:
-            white = np.median(subjects[cut_out]) <= 0.5
+        if white is None and 2 * cut_out.sum() < len(files):
+            white = bool(np.median(borders[~cut_out]) > 0.5)
+        elif white is None:
+            white = bool(np.median(subjects[cut_out]) <= 0.5)
         behind = "white" if white else "black"
         notes.append(f"transparent parts, in {many} of them, count as {behind} in all")
         images += np.float32(white) * holes
@@ -228,14 +254,16 @@ def _read_all(files: list[Path], size: tuple[int, int], channels: int) -> tuple[
             "save the pictures again"
         )
     bright = borders > 0.5
-    if np.median(borders) > 0.5:
+    if inverted is None:
+        inverted = bool(np.median(borders) > 0.5)
+    if inverted:
         # Resampling is linear: inverting before it is the same as this, and needs no second pass.
         images = inside - images
         median = np.median(borders)
         notes.append(f"inverted, because their borders are bright (median {median:.2f})")
     if odd := int(min(bright.sum(), (~bright).sum())):
         notes.append(f"the borders of {odd} of them are unlike the others', dark against bright")
-    return np.clip(images, 0, 1, out=images), notes
+    return np.clip(images, 0, 1, out=images), notes, (inverted, white)
 
 
 class Picture(NamedTuple):
@@ -256,6 +284,8 @@ def _read(file: Path, size: tuple[int, int], channels: int) -> Picture:
         pixels, unit = _decoded(file)
     except Exception as error:  # whatever the decoder of that format raises
         why = " ".join(str(error).split()) or type(error).__name__
+        if type(error).__name__ == "UnidentifiedImageError":  # whose text is about Python's objects
+            why = "its content is of no format of pictures"
         raise DataError(
             f"{file}: expected a picture, got a file that cannot be read as one ({why})"
         ) from error
@@ -305,6 +335,8 @@ def _decoded(file: Path) -> tuple[NDArray[Any], float]:
     """The pixels (h, w, 1 to 4) as the camera meant them to stand, and the number that is white."""
     from PIL import Image, ImageOps
 
+    if not file.exists():
+        raise ValueError("there is no such file")
     if not file.is_file():
         raise ValueError("it is no regular file")
     with warnings.catch_warnings():

@@ -55,6 +55,8 @@ class PictureSettings(TrainingSettings):
         CRC-32 of images and labels: a run is only continued on the data it began with.
     n_classes : int or None
         Of the data.
+    inverted, white : bool or None
+        As in `Dataset`: how single pictures are to be shown to the model.
     test_seed : int
         Of the random numbers in the test set.
     """
@@ -92,6 +94,8 @@ class PictureSettings(TrainingSettings):
     )
     data_checksum: str = setting("0")
     n_classes: int | None = setting(None, since_0_1=False)
+    inverted: bool | None = setting(None, identity=False, since_0_1=False)
+    white: bool | None = setting(None, identity=False, since_0_1=False)
     test_seed: int = setting(TEST_SEED, minimum=0)
 
     @classmethod
@@ -161,6 +165,8 @@ class Classification(Experiment):
             "data": name,
             "data_checksum": data_checksum(*halves),
             "n_classes": len(halves[0].class_names),
+            "inverted": halves[0].inverted,
+            "white": halves[0].white,
             "image_size": _side(halves[0]),
             "channels": int(halves[0].images.shape[1]),
         }

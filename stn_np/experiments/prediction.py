@@ -51,8 +51,9 @@ def predict(run: str | Path, pictures: Sequence[str | Path]) -> Prediction:
     run
         The folder of a run of distorted digits or of one's own pictures.
     pictures
-        Files in any format that a folder of pictures may have. Each is brought to the run's size
-        and turned bright on black by itself, then put in the middle of what the model reads.
+        Files in any format that a folder of pictures may have. Each is brought to the run's size,
+        and inverted if the run's pictures were (by a run of MNIST or the digits, if its border is
+        bright), then put in the middle of what the model reads.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def predict(run: str | Path, pictures: Sequence[str | Path]) -> Prediction:
     if not pictures:
         raise ValueError("pictures: expected at least one, got none")
     task, model = kind(settings), load_model(run)
-    images = load_pictures(pictures, task.image_size, task.channels)
+    ground = {"inverted": settings.inverted, "white": settings.white}
+    images = load_pictures(pictures, task.image_size, task.channels, **ground)
     inputs = _in_the_middle(images, model.input_shape[1:])  # type: ignore[attr-defined]
     transformers = task.transformers(model)
     frames = None

@@ -120,7 +120,7 @@ def remarks(run: Path) -> list[str]:
     Which classes are shown by number, as no font of this machine has their names; and whether the
     last line of metrics.csv, cut off, is not in the curves.
     """
-    files = read_run(Path(run))
+    files = read_run(Path(run), trained=(Path(run) / "metrics.csv").exists())
     told = [f"class {i} is {name}" for i, name in files.numbered.items()]
     if files.cut:
         told.append("metrics.csv: the last line is cut off; the rows before it are drawn")

@@ -27,8 +27,9 @@ STAY, STAY_FIRST, STAY_LAST = 250, 750, 3000
 #: Pixels an inch: about 600 pixels wide.
 DPI = 96
 
-#: Shades of grey, blue and vermilion. Few colours without dithering make a small file.
-N_COLOURS = 32
+#: Shades of grey, blue and vermilion. Few colours without dithering make a small file; of images in
+#: colour as many as there can be.
+N_COLOURS, MOST_COLOURS = 32, 256
 
 
 def save_animation(files: RunFiles, path: Path) -> Path:
@@ -72,4 +73,5 @@ def _draw_moment(
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     picture = Image.fromarray(pixels[..., :3])
-    return picture.quantize(N_COLOURS, dither=Image.Dither.NONE)
+    colours = MOST_COLOURS if frames.images.shape[1] == 3 else N_COLOURS
+    return picture.quantize(colours, dither=Image.Dither.NONE)

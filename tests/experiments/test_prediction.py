@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stn_np.cli import main
-from stn_np.data import load_digits
+from stn_np.data import load_digits, load_folder
 from stn_np.experiments import load_model
 from stn_np.experiments.prediction import predict
 from stn_np.plots import sheet
@@ -95,7 +95,9 @@ def test_where_the_sheet_goes_and_a_model_without_a_transformer(
     capsys.readouterr()
     assert main(["predict", str(plain), str(pictures[0])]) == 0
     told = capsys.readouterr().out
-    assert "theta" not in told and "png\n" not in told.splitlines()[-1]
+    assert "theta" not in told and told.endswith(
+        "no sheet is drawn: this model has no transformer\n"
+    )
     assert not (plain / "prediction.png").exists()
 
 
@@ -113,3 +115,30 @@ def test_what_cannot_be_predicted(
     assert main(["predict", str(tmp_path), str(tmp_path)]) == 2
     with pytest.raises(ValueError, match="pictures: expected at least one, got none"):
         predict(run, [])
+
+
+def test_pictures_are_shown_as_the_run_was_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Most are on white, so all were inverted: also those on black, and a cut-out bright one."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(10):
+            paper = 0 if i == 4 else 255
+            pixels = np.full((30, 40, 4), 255, np.uint8)
+            pixels[..., :3] = paper
+            pixels[8:20, 5:30, :3] = rng.integers(90, 160, 3)
+            if i == 9:
+                pixels[pixels[..., 0] == paper] = 0
+                pixels[8:20, 5:30, :3] = 250
+            Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{i}.png")
+    run, data_of = tmp_path / "run", str(tmp_path / "mine")
+    options = ["--model", "fcn", "--filters", "4", "--epochs", "1", "--distortion", "none"]
+    colour = ["--channels", "3", "--image-size", "32"]
+    assert main(["train", "--data", data_of, *options, *colour, "--out", str(run)]) == 0
+    train, test = load_folder(data_of, (32, 32), 3)
+    assert train.inverted and train.white
+    files = [tmp_path / "mine" / name / f"{i}.png" for name in "ab" for i in (4, 9)]
+    np.testing.assert_array_equal(predict(run, files).inputs, test.images)
+    assert predict(run, files).inputs[0, :, 8, 0].min() == 1  # black paper, inverted
