@@ -1,6 +1,7 @@
 """Damaged files, odd arguments and kills, at random: nothing may crash, hang, or change a result.
 
     python scripts/attack.py files --many 300     # run folders and data, damaged in some way
+    python scripts/attack.py pictures --many 5    # small files that are large in memory
     python scripts/attack.py calls --many 2000    # the public functions with odd arguments
     python scripts/attack.py kills --many 100     # kill -9 at any moment, also while drawing
 
@@ -218,6 +219,34 @@ def _complaints(command: list[str], folder: Path) -> Iterator[str]:
         yield f"{used.ru_maxrss * 1024 / 1e9:.2f} GB"
 
 
+#: Width, height and mode of pictures that are small as files and large in memory.
+LARGE = (
+    (100_000, 1, "L"),
+    (1, 3_000_000, "L"),
+    (60_000_000, 1, "L"),
+    (1, 60_000_000, "1"),
+    (8192, 8192, "RGBA"),
+)
+
+
+def attack_pictures(many: int, seed: int, folder: Path) -> Iterator[str]:
+    """What goes wrong where a folder has pictures of such sizes."""
+    from PIL import Image
+
+    for number in range(many):
+        width, height, mode = LARGE[(seed + number) % len(LARGE)]
+        pictures = folder / f"{number}"
+        for name in "ab":
+            (pictures / name).mkdir(parents=True)
+            Image.new(mode, (width, height)).save(pictures / name / "0.png")
+            for i in range(1, 5):
+                Image.new("L", (28, 28), 9 * i).save(pictures / name / f"{i}.png")
+        command = ["train", *SMALL, "--epochs", "1", "--data", str(pictures)]
+        for complaint in _complaints([*command, "--out", str(pictures) + "-run"], pictures):
+            yield f"{width} x {height}, {mode}: {complaint}"
+        shutil.rmtree(pictures)
+
+
 # ---------------------------------------------------------------------------------- odd arguments
 
 ODD = (
@@ -366,7 +395,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    attacks = {"files": attack_files, "calls": attack_calls, "kills": attack_kills}
+    attacks = {
+        "files": attack_files,
+        "pictures": attack_pictures,
+        "calls": attack_calls,
+        "kills": attack_kills,
+    }
     parser.add_argument("attack", choices=attacks)
     parser.add_argument("--many", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
