@@ -60,8 +60,12 @@ def plot(options: argparse.Namespace) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Class, probability and theta of pictures, and a sheet with what the transformer does."""
     without_display()
+    from matplotlib.backend_bases import FigureCanvasBase
+
     from stn_np.experiments.prediction import predict as ask
 
+    if options.out and options.out.suffix[1:].lower() not in {"", *FigureCanvasBase.filetypes}:
+        raise ValueError(f"--out: expected a picture such as sheet.png, got {options.out}")
     found = ask(options.run, options.pictures)
     rows = []
     for i, path in enumerate(options.pictures):

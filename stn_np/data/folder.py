@@ -87,36 +87,27 @@ def load_folder(
     halves = _halves(root)
     classes = _classes(halves.get("train", root))
     names = tuple(folder.name for folder in classes)
-    least = FOLDS if not halves else 1
-    read = {half: halves[half] for half in ("train", "test")} if halves else {"": root}
-    files = {half: _pictures(folder, names, least) for half, folder in read.items()}
+    folders = [halves["train"], halves["test"]] if halves else [root]
+    parts = [_pictures(folder, names, 1 if halves else FOLDS) for folder in folders]
+    files = [file for part in parts for file in part.files]
+    images, notes, ground = _read_all(files, image_size, channels)
+    note = f"{len(images)} pictures of {len(names)} classes from {root}"
+    if halves:
+        sizes = [f"{f.name}/ {len(p.files)}" for f, p in zip(folders, parts, strict=True)]
+        note += f", split as they are: {', '.join(sizes)}"
+        if halves.get("validation", halves["test"]) != halves["test"]:
+            notes.append(f"{halves['validation'].name}/ is not used")
+    note = "; ".join([note, *notes, *_passed_over(sum(part.ignored for part in parts))])
+    labels = np.concatenate([part.labels for part in parts])
+    whole = Dataset(root.resolve().name, images, labels, names, note, *ground)
     if not halves:
-        (found,) = files.values()
-        images, notes, ground = _read_all(found.files, image_size, channels)
-        note = f"{len(images)} pictures of {len(names)} classes from {root}"
-        note = "; ".join([note, *notes, *_passed_over(found.ignored)])
-        return split(Dataset(root.resolve().name, images, found.labels, names, note, *ground))
-    train, test = files["train"], files["test"]
-    images, notes, ground = _read_all([*train.files, *test.files], image_size, channels)
-    note = (
-        f"{len(images)} pictures of {len(names)} classes from {root}, split as they are: "
-        f"{halves['train'].name}/ {len(train.files)}, {halves['test'].name}/ {len(test.files)}"
+        return split(whole)
+    n = len(parts[0].files)
+    train, test = (
+        replace(whole, images=images[half], labels=labels[half])
+        for half in (slice(n), slice(n, None))
     )
-    if halves.get("validation", halves["test"]) != halves["test"]:
-        notes.append(f"{halves['validation'].name}/ is not used")
-    note = "; ".join([note, *notes, *_passed_over(train.ignored + test.ignored)])
-    whole = Dataset(
-        root.resolve().name,
-        images,
-        np.concatenate([train.labels, test.labels]),
-        names,
-        note,
-        *ground,
-    )
-    n = len(train.files)
-    return replace(whole, images=images[:n], labels=train.labels), replace(
-        whole, images=images[n:], labels=test.labels
-    )
+    return train, test
 
 
 def load_pictures(

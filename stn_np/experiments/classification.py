@@ -197,7 +197,8 @@ class Classification(Experiment):
         if (found := data_checksum(*halves)) != settings.data_checksum:
             raise ValueError(
                 f"data: the run was begun with data of checksum {settings.data_checksum}, but "
-                f"{name} now has {found}: images were changed, added or removed"
+                f"{name} now has {found}: images were changed, added or removed, "
+                "or another version of stn_np brings them to this size in another way"
             )
         return halves
 

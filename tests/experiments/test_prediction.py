@@ -113,6 +113,9 @@ def test_what_cannot_be_predicted(
         line = capsys.readouterr().err
         assert str(path) in line and match in line
     assert main(["predict", str(tmp_path), str(tmp_path)]) == 2
+    capsys.readouterr()
+    assert main(["predict", str(run), str(tmp_path / "text.png"), "--out", "sheet.txt"]) == 2
+    assert "--out: expected a picture such as sheet.png, got sheet.txt" in capsys.readouterr().err
     with pytest.raises(ValueError, match="pictures: expected at least one, got none"):
         predict(run, [])
 
