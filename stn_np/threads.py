@@ -1,0 +1,147 @@
+"""A few Python threads for the library's own work on a CPU.
+
+NumPy lets go of the interpreter's lock inside its loops and products, so pieces of a batch can be
+worked on side by side. Whoever calls cuts the pieces, and never by how many threads there are:
+results are the same bits for any number of them.
+
+BLAS, the library below ``np.matmul``, has threads of its own. They share out every single product,
+and wait for each other after each: as soon as another program wants a core, that is slow. So BLAS
+is held to one thread while pieces are worked on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from stn_np.checks import check_size
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Pool:
+    """The threads beside the caller's own, made when they are first needed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.lock = threading.RLock()
+        self.executor: ThreadPoolExecutor | None = None
+        self.holding_blas = 0  # how many callers do just now
+        self.held = ExitStack()
+        self.blas = ThreadpoolController().select(user_api="blas")
+
+    def submit(self, work: Callable[[], None]) -> Future[None]:
+        """Begin work in another thread."""
+        with self.lock:
+            if self.executor is None:
+                self.executor = ThreadPoolExecutor(self.size - 1, "stn_np")
+            # NumPy's errstate is part of the context.
+            return self.executor.submit(copy_context().run, work)
+
+
+class _Here(threading.local):
+    """What a thread knows of itself."""
+
+    working = False  # whether it works on a piece
+
+
+_pool = _Pool(available_cores())
+_here = _Here()
+
+
+def _forget() -> None:
+    """A forked process has the pool's memory, but none of its threads."""
+    global _pool, _here
+    _pool, _here = _Pool(_pool.size), _Here()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def get_threads() -> int:
+    """How many threads the library uses."""
+    return _pool.size
+
+
+def set_threads(n: int) -> None:
+    """Use so many threads from now on; by default there is one for each core.
+
+    Results do not depend on it. TypeError or ValueError unless n is a whole number from 1 on.
+    """
+    n = check_size("threads", n)
+    with _pool.lock:
+        _pool.size, executor, _pool.executor = n, _pool.executor, None
+    if executor:
+        executor.shutdown(wait=False)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS uses one thread, in the whole process, until the last such block ends."""
+    pool = _pool
+    with pool.lock:
+        pool.holding_blas += 1
+        if pool.holding_blas == 1:
+            pool.held.enter_context(pool.blas.limit(limits=1))
+    try:
+        yield
+    finally:
+        with pool.lock:
+            pool.holding_blas -= 1
+            if pool.holding_blas == 0:
+                pool.held.close()
+
+
+def run(work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
+    """[work(piece) for piece in pieces], side by side.
+
+    If a piece fails, those not yet begun are left out, and its error is raised. What a piece itself
+    runs is not shared out again.
+    """
+    if _here.working:
+        return [work(piece) for piece in pieces]
+    results: dict[int, R] = {}
+    left = deque(enumerate(pieces))
+
+    def take() -> None:
+        """Work on one piece after the other."""
+        _here.working = True
+        try:
+            while True:
+                try:
+                    i, piece = left.popleft()
+                except IndexError:
+                    return
+                results[i] = work(piece)
+        except BaseException:
+            left.clear()
+            raise
+        finally:
+            _here.working = False
+
+    with one_blas_thread():
+        others = [_pool.submit(take) for _ in range(min(_pool.size, len(pieces)) - 1)]
+        try:
+            take()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()  # raises its error
+    return [results[i] for i in range(len(results))]
