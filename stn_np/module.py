@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -65,15 +66,18 @@ class Buffer:
 class Training:
     """The mode of a training step: the run's seed, at least 0, and the step's number.
 
+    `first` is the place of the first image in the step's batch, of which it may be a part.
     A captured CUDA graph reads the step anew in each replay if it is a 0-d array of integers where
     the images are. Evaluation is ``mode=None``. TypeError or ValueError for other numbers.
     """
 
     seed: int
     step: int | Array
+    first: int = 0
 
     def __post_init__(self) -> None:
         check_size("seed", self.seed, 0)
+        check_size("first", self.first, 0)
         step: Any = self.step
         if not hasattr(step, "dtype"):
             check_size("step", step, 0)
@@ -107,6 +111,14 @@ class Module:
     def uses_mode(self) -> bool:
         """Whether training differs from evaluation, here or in a sub-module."""
         return any(part.uses_mode for part in vars(self).values() if isinstance(part, Module))
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether an image's output depends on the other images in the batch, here or below.
+
+        What does so in training must say so by an attribute: its batches are not split.
+        """
+        return any(part.mixes_images for part in vars(self).values() if isinstance(part, Module))
 
     def __repr__(self) -> str:
         """The settings in one line; below them the sub-modules, if any, as in PyTorch."""
@@ -177,6 +189,10 @@ class Module:
         for p, grad in grads:
             p.grad = grad
         return self
+
+    def twin(self) -> Self:
+        """A copy that shares parameters and buffers, but collects gradients of its own."""
+        return deepcopy(self, {id(x.data): x.data for x in self._arrays().values()})
 
     def state_dict(self) -> dict[str, Array]:
         """Parameters and buffers by name: copies, where the module is, as in PyTorch."""

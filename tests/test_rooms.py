@@ -17,6 +17,7 @@ ROOMS = (
     "backend",
     "renamed",
     "checks",
+    "threads",
     "gpu",
     "module",
     "layers",

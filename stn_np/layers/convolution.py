@@ -30,6 +30,7 @@ from stn_np.checks import (
     pullback,
 )
 from stn_np.gpu import convolution as gpu
+from stn_np.layers.convolution_spectral import pays, spectral
 from stn_np.layers.dense import he_normal
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.module import Module, Parameter, into_grads
@@ -79,36 +80,54 @@ def conv2d(
     _check_shapes(x, weight, bias, zeros)
     if xp is not np:
         return gpu.conv2d(xp, x, weight, bias, steps, zeros, needs_dx=needs_dx)
-    (down, across), (F, C, kh, kw) = steps, weight.shape
-
     rows = _pad(rows_outermost(x), *zeros)
+    H, _, W, N = rows.shape
+    if steps == (1, 1) and pays(H, W, N, weight):
+        y, rows_backward = spectral(rows, weight, bias, needs_dx=needs_dx)
+    else:
+        y, rows_backward = direct(rows, weight, bias, steps, needs_dx=needs_dx)
+    images = as_images(y)
+
+    @pullback(dy=images)
+    def backward(dy: Array) -> tuple[Array | None, Array, Array]:
+        dx, *others = rows_backward(rows_outermost(dy.astype(x.dtype, copy=False)))
+        if dx is not None:
+            dx = as_images(dx[zeros[0] : H - zeros[0], :, zeros[1] : W - zeros[1]])
+        return dx, *others
+
+    return images, backward
+
+
+def direct(
+    rows: Array, weight: Array, bias: Array, steps: tuple[int, int], *, needs_dx: bool
+) -> tuple[Array, ConvBackward]:
+    """rows (H, C, W, N) to y (H', F, W', N); backward(dy) returns (dx or None, dweight, dbias)."""
+    (down, across), (F, C, kh, kw) = steps, weight.shape
     H, _, W, N = rows.shape
     H_out, W_out, lines = (H - kh) // down + 1, (W - kw) // across + 1, C * kw
     columns = unfold_width(rows, kw, across).reshape(H * lines, W_out * N)
     window = [slice(i * down * lines, (i * down + kh) * lines) for i in range(H_out)]
     w = weight.transpose(0, 2, 1, 3).reshape(F, kh * lines)  # axes (f; u, c, v) as in a window
-    y = np.empty((H_out, F, W_out * N), x.dtype)
+    y = np.empty((H_out, F, W_out * N), rows.dtype)
     for i in range(H_out):
         np.matmul(w, columns[window[i]], out=y[i])
         y[i] += bias[:, None]
-    images = as_images(y.reshape(H_out, F, W_out, N))
 
-    @pullback(dy=images)
     def backward(dy: Array) -> tuple[Array | None, Array, Array]:
-        dy = rows_outermost(dy.astype(x.dtype, copy=False)).reshape(H_out, F, W_out * N)
+        dy = dy.reshape(H_out, F, W_out * N)
 
         # dw^T = sum over i of window(i) dy(i)^T  (as dw it takes up to half as long again)
-        dw = np.zeros((kh * lines, F), x.dtype)
+        dw = np.zeros((kh * lines, F), rows.dtype)
         for i in range(H_out):
             dw += columns[window[i]] @ dy[i].T
         dweight = dw.reshape(kh, C, kw, F).transpose(3, 1, 0, 2)
-        ones = np.ones(W_out * N, x.dtype)
+        ones = np.ones(W_out * N, rows.dtype)
         dbias = (dy.reshape(H_out * F, W_out * N) @ ones).reshape(H_out, F).sum(0)
 
         return dx_of(dy) if needs_dx else None, dweight, dbias
 
     def dx_of(dy: Array) -> Array:
-        dx = np.zeros((H, C, W, N), x.dtype)
+        dx = np.zeros((H, C, W, N), rows.dtype)
         if lines < THIN:
             # The forward pass transposed: each output row gives to its window.
             dcolumns = np.zeros_like(columns)
@@ -117,9 +136,9 @@ def conv2d(
             fold_width(dcolumns.reshape(H, C, kw, W_out, N), across, out=dx)
         else:
             fold_row_by_row(dx, dy, weight, *steps)
-        return as_images(dx[zeros[0] : H - zeros[0], :, zeros[1] : W - zeros[1]])
+        return dx
 
-    return images, backward
+    return y.reshape(H_out, F, W_out, N), backward
 
 
 def fold_row_by_row(dx: Array, dy: Array, weight: Array, down: int, across: int) -> None:

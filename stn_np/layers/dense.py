@@ -146,7 +146,7 @@ def dropout(
 
     Any shape; shape, dtype and memory order stay. backward(dy) returns dx. m is a pure function of
     the mode's seed and step, of `stream`, which tells a network's layers apart, and of i, the place
-    in C order: the same on every device. In evaluation, mode None, y is x. TypeError or ValueError
+    in C order in the batch: the same on every device. In evaluation, mode None, y is x. TypeError or ValueError
     if x is no floating-point array, p not in [0, 1), mode no mode.
     """
     xp = array_module(x=x)
@@ -155,7 +155,8 @@ def dropout(
     check_mode(mode)
     if mode is None:
         return x, pullback(dy=x)(lambda dy: dy.astype(x.dtype, copy=False))
-    words = random_words(xp, x.size, mode.seed, stream, mode.step)
+    before = mode.first * prod(x.shape[1:])  # elements of the batch's images before these
+    words = random_words(xp, x.size, mode.seed, stream, mode.step, start=before)
     axes, back = memory_axes(x)
     keep = xp.ascontiguousarray((words >= np.uint64(p * 2.0**64)).reshape(x.shape).transpose(axes))
     scale, zero = x.dtype.type(1 / (1 - p)), x.dtype.type(0)
@@ -170,13 +171,16 @@ def dropout(
     return y, backward
 
 
-def random_words(xp: Any, n: int, *keys: int | Array) -> Array:
-    """(n,) random uint64, a pure function of the keys, of which arrays stay where they are."""
+def random_words(xp: Any, n: int, *keys: int | Array, start: int = 0) -> Array:
+    """(n,) random uint64: from the start on, a pure function of place and keys.
+
+    Keys that are arrays stay where they are.
+    """
     state = xp.zeros(1, np.uint64)
     for key in keys:
         word = np.uint64(key % 2**64) if isinstance(key, int) else key.astype(np.uint64)
         state = _mixed(state ^ word)
-    return _mixed(state + xp.arange(n, dtype=np.uint64) * GOLDEN)
+    return _mixed(state + xp.arange(start, start + n, dtype=np.uint64) * GOLDEN)
 
 
 def _mixed(z: Array) -> Array:

@@ -98,7 +98,7 @@ def batch_norm(
 class _BatchNorm(Module):
     """What both have in common."""
 
-    uses_mode = True
+    uses_mode = mixes_images = True
     axes: tuple[str, ...]
 
     def __init__(

@@ -8,6 +8,7 @@ Eq.:  y[n, c, i, j] = max (or mean) over u, v < k of  x[n, c, i s + u, j s + v]
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from stn_np.checks import check_array, check_flag, check_size, pullback
 from stn_np.gpu import pooling as gpu
 from stn_np.layers.memory_order import as_images, rows_outermost
 from stn_np.module import Module
+
+#: Values in flight at a time: they stay in the cache, and NumPy's calls themselves do not matter.
+BLOCK = 131_072
 
 
 def max_pool2d(
@@ -42,61 +46,59 @@ def max_pool2d(
     N, C, H, W, H_out, W_out, kernel, stride = sizes
     x_rows = rows_outermost(x)
     y = np.empty((H_out, C, W_out, N), x.dtype)
+    # Which pixel of its window won, v k + u: a byte each. Later pixels have larger numbers.
+    winner = np.empty(y.shape, np.min_scalar_type(kernel**2 - 1))
+    step = max(1, BLOCK // max(1, C * W * N))
+    blocks = [range(i, min(i + step, H_out)) for i in range(0, H_out, step)]
+    shape = (min(step, H_out), C, W, N)
+    over_rows, larger = np.empty(shape, x.dtype), np.empty(shape, bool)
+    row, number = np.empty(shape, winner.dtype), np.empty(shape, winner.dtype)
+
     # First over a window's rows, then over its columns: whole rows lie in one piece of memory.
-    over_rows = np.empty((C, W, N), x.dtype)
-    rows_of = [range(i * stride, min(i * stride + kernel, H)) for i in range(H_out)]
-    for i in range(H_out):
-        _maximum(x_rows, rows_of[i], out=over_rows)
-        y[i] = over_rows[:, ::stride][:, :W_out]
+    for block in blocks:
+        size, place = len(block), slice(block.start, block.stop)
+        best, its_row = x_rows[rows_at(0, block, sizes)[0]], row[:size]
+        its_row[...] = 0
+        for u in range(1, kernel):
+            rows, n = rows_at(u, block, sizes)
+            np.greater(x_rows[rows], best[:n], out=larger[:n])
+            np.maximum(x_rows[rows], best[:n], out=over_rows[:n])
+            np.multiply(larger[:n], row.dtype.type(u), out=number[:n])
+            np.maximum(row[:n], number[:n], out=row[:n])
+            if u == 1:
+                over_rows[n:size] = best[n:]
+            best = over_rows[:size]
+        largest, its_winner = y[place], winner[place]
+        largest[...], its_winner[...] = (part[:, :, ::stride][:, :, :W_out] for part in (best, its_row))
         for v in range(1, kernel):
             columns, n = columns_at(v, sizes)
-            np.maximum(y[i, :, :n], over_rows[:, columns], out=y[i, :, :n])
+            candidate, target = best[:, :, columns], largest[:, :, :n]
+            its_row += row.dtype.type(kernel)
+            np.greater(candidate, target, out=larger[:size, :, :n])
+            np.maximum(candidate, target, out=target)
+            np.multiply(its_row[:, :, columns], larger[:size, :, :n], out=number[:size, :, :n])
+            np.maximum(number[:size, :, :n], its_winner[:, :, :n], out=its_winner[:, :, :n])
     images = as_images(y)
 
     # Whether each pixel is in exactly one window, so that its gradient is written once.
     tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
-    give = np.copyto if tiled else _add
 
     @pullback(dy=images)
     def backward(dy: Array) -> Array:
-        dy_rows = rows_outermost(dy)
+        dy_rows = rows_outermost(dy.astype(x.dtype, copy=False))
         dx = (np.empty if tiled else np.zeros)(x_rows.shape, x.dtype)
-        dover_rows = np.empty_like(over_rows)
-        given, largest = np.empty_like(over_rows), np.empty(over_rows.shape, bool)
-        for i, rows in enumerate(rows_of):
-            _maximum(x_rows, rows, out=over_rows)
-            # From the window to its largest column; what is left goes to the last one.
-            left = dy_rows[i].copy()
-            dover_rows[...] = 0
-            for v in range(kernel - 1):
-                columns, n = columns_at(v, sizes)
-                np.equal(over_rows[:, columns], y[i, :, :n], out=largest[:, :n])
-                np.multiply(left[:, :n], largest[:, :n], out=given[:, :n])
-                left[:, :n] -= given[:, :n]
-                give(dover_rows[:, columns], given[:, :n])
-            columns, n = columns_at(kernel - 1, sizes)
-            give(dover_rows[:, columns], left[:, :n])
-            # From there to the pixel's row; again the last one gets what is left.
-            for r in rows[:-1]:
-                np.equal(x_rows[r], over_rows, out=largest)
-                np.multiply(dover_rows, largest, out=given)
-                dover_rows -= given
-                give(dx[r], given)
-            give(dx[rows[-1]], dover_rows)
+        won = np.empty((shape[0], C, W_out, N), bool)
+        for block, u, v in product(blocks, range(kernel), range(kernel)):
+            (rows, m), (columns, n) = rows_at(u, block, sizes), columns_at(v, sizes)
+            part = (slice(block.start, block.start + m), slice(None), slice(n))
+            np.equal(winner[part], v * kernel + u, out=won[:m, :, :n])
+            if tiled:
+                np.multiply(dy_rows[part], won[:m, :, :n], out=dx[rows][:, :, columns])
+            else:
+                dx[rows][:, :, columns] += dy_rows[part] * won[:m, :, :n]
         return as_images(dx)
 
     return images, backward
-
-
-def _maximum(x_rows: Array, rows: range, *, out: Array) -> None:
-    """The maximum over some rows of all images."""
-    np.copyto(out, x_rows[rows[0]])
-    for r in rows[1:]:
-        np.maximum(out, x_rows[r], out=out)
-
-
-def _add(target: Array, gradient: Array) -> None:
-    target += gradient
 
 
 def avg_pool2d(
@@ -161,6 +163,13 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
         return dx
 
     return y, backward
+
+
+def rows_at(u: int, block: range, sizes: gpu.Sizes) -> tuple[slice, int]:
+    """The u-th row of each window in a block of rows of windows, and how many windows have one."""
+    n = max(0, min(len(block), (sizes.H - u - 1) // sizes.stride + 1 - block.start))
+    first = block.start * sizes.stride + u
+    return slice(first, first + (n - 1) * sizes.stride + 1, sizes.stride), n
 
 
 def columns_at(v: int, sizes: gpu.Sizes) -> tuple[slice, int]:

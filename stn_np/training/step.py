@@ -1,5 +1,9 @@
 """One training step: forward, backward, update. A CPU calls it; a GPU captures it as a CUDA graph.
 
+On a CPU the batch is cut into parts, which threads work on side by side. How it is cut depends on
+the batch alone, and the parts' gradients are added in their order: the bits are the same with any
+number of threads.
+
 A graph repeats the same launches on the same memory. So inputs and targets are first copied to a
 fixed place. So are the few numbers that change: the step, the learning rate, and Adam's
 corrections. Nothing in a step waits for the GPU.
@@ -10,10 +14,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from stn_np import threads
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.checks import format_shape
 from stn_np.gpu.graph import CaptureError, capture
@@ -26,6 +32,18 @@ from stn_np.training.optimizers import Coefficients, Optimizer
 def quiet() -> np.errstate:
     """A context without NumPy's warnings: overflow is looked for, and reported in words."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+#: Into how many parts a batch is cut, if nothing is said, and how many images a part has at least:
+#: with fewer, the matrix products are slower than a second thread makes up for.
+PARTS, LEAST = 2, 64
+
+
+def cut(N: int, parts: int) -> list[slice]:
+    """How a batch of N images is cut."""
+    count = max(1, min(parts, N // LEAST))
+    ends = [N * i // count for i in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 class NotFiniteError(ArithmeticError):
@@ -45,13 +63,15 @@ class TrainingStep:
     optimizer
         Of that model, made after it was moved there.
     loss
-        (outputs, targets) to the batch's mean loss and its pullback.
+        (outputs, targets) to the mean loss of a batch or a part of it, and its pullback.
     score
         (outputs, targets) to named figures of each sample.
     n_scores
         How many figures these are.
     seed
         Of the random numbers that layers draw in training.
+    parts
+        On a CPU, how many parts a batch is cut into, of 64 images at least.
     graph
         False: on a GPU each launch by itself, with the same results bit for bit.
 
@@ -71,13 +91,15 @@ class TrainingStep:
         *,
         n_scores: int = 1,
         seed: int = 0,
+        parts: int = PARTS,
         graph: bool = True,
     ) -> None:
         self._model, self._optimizer, self._loss, self._score = model, optimizer, loss, score
         xp = array_module(parameter=model.parameters()[0].data)
         self._on_gpu = xp is not np
         self._graph = self._on_gpu and graph
-        self._seed = seed
+        self._seed, self._parts = seed, parts
+        self._twins: list[Module] = []
         self.sums: Array = xp.zeros(2 + n_scores)
         self._inputs: _Inputs | None = None
         self._replay: Callable[[], None] | None = None
@@ -135,18 +157,71 @@ class TrainingStep:
             Gives what the optimiser's update needs, once it is certain that there will be one.
         """
         self._optimizer.zero_grad()
-        mode = Training(self._seed, step)
-        outputs, backward = apply(self._model, inputs, needs_dx=False, mode=mode)
-        loss, loss_backward = self._loss(outputs, targets)
-        backward(loss_backward())
+        if self._on_gpu or self._model.mixes_images:
+            loss, *figures = self._forward_backward(self._model, inputs, targets, step)
+        else:
+            loss, *figures = self._in_parts(inputs, targets, step)
         norm = self._optimizer.gradient_norm()
         if not self._on_gpu and not math.isfinite(loss + norm):
             raise NotFiniteError(float(loss), float(norm))
-        figures = [figure.sum() for figure in self._score(outputs, targets).values()]
         xp = array_module(sums=self.sums)
         for i, measured in enumerate((loss, *figures, norm)):
             xp.add(self.sums[i, ...], measured, out=self.sums[i, ...])
         self._optimizer.update(numbers())
+
+    def _forward_backward(
+        self, model: Module, inputs: Array, targets: Array, step: Any, first: int = 0, share: Any = 1
+    ) -> list[Array]:
+        """Gradients of a part of the batch, by its share; its loss by its share, and its figures.
+
+        Parameters
+        ----------
+        model
+            The model, or a twin of it.
+        inputs, targets, step
+            As in `_work`.
+        first
+            Where in the batch the part begins.
+        share
+            How much of the batch it is.
+        """
+        mode = Training(self._seed, step, first)
+        outputs, backward = apply(model, inputs, needs_dx=False, mode=mode)
+        loss, loss_backward = self._loss(outputs, targets)
+        backward(loss_backward(share))
+        figures = [figure.sum() for figure in self._score(outputs, targets).values()]
+        return [loss * share, *figures]
+
+    def _in_parts(self, inputs: Array, targets: Array, step: Any) -> list[Array]:
+        """The same for the whole batch, a part a time; the gradients add up in the model."""
+        parts = cut(len(inputs), self._parts)
+        models = [self._model, *self._with_twins(len(parts) - 1)]
+
+        def work(i: int) -> list[Array]:
+            part = parts[i]
+            share = (part.stop - part.start) / max(len(inputs), 1)
+            return self._forward_backward(
+                models[i], inputs[part], targets[part], step, part.start, share
+            )
+
+        found = threads.run(work, range(len(parts)))
+        for model in models[1:]:
+            for p, q in zip(self._model.parameters(), model.parameters(), strict=True):
+                p.grad += q.grad
+        return [sum(terms[1:], terms[0]) for terms in zip(*found, strict=True)]
+
+    def _with_twins(self, count: int) -> list[Module]:
+        """So many twins of the model, without gradients."""
+        own = self._model.parameters()
+        for twin in self._twins:
+            if any(p.data is not q.data for p, q in zip(own, twin.parameters(), strict=True)):
+                self._twins = []  # the model was given other arrays since
+                break
+            twin.zero_grad()
+        while len(self._twins) < count:
+            self._twins.append(self._model.twin())
+            self._twins[-1].zero_grad()
+        return self._twins[:count]
 
     def _capture(self, inputs: _Inputs) -> None:
         """Make this step, and keep it for the others."""
