@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
 
+from typing import Any
+
 import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from stn_np import threads
 
 
 def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -27,11 +31,32 @@ def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def machine() -> str:
-    """What a table was measured on."""
+def processor() -> str:
+    """The processor's name, as the system knows it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            lines = dict(line.split(":", 1) for line in info if ":" in line)
+        return " ".join({key.strip(): value for key, value in lines.items()}["model name"].split())
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """What a table was measured on: processor, BLAS, threads, versions, day."""
     import torch
 
-    return (
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, PyTorch {torch.__version__} on {torch.get_num_threads()} threads"
-    )
+    blas = ThreadpoolController().select(user_api="blas").info()
+    return {
+        "processor": processor(),
+        "cores": threads.available_cores(),
+        "threads": threads.get_threads(),
+        "blas": ", ".join(
+            f"{x['internal_api']} {x['version']} for {x.get('architecture', '?')}, "
+            f"{x['num_threads']} threads"
+            for x in blas
+        ),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "date": time.strftime("%Y-%m-%d"),
+    }

@@ -92,6 +92,13 @@ class PictureSettings(TrainingSettings):
         group="data",
         since_0_1=False,
     )
+    label_smoothing: float = setting(
+        0.0,
+        "share of each label that all classes get alike; 0: none",
+        metavar="SHARE",
+        minimum=0,
+        since_0_1=False,
+    )
     data_checksum: str = setting("0")
     n_classes: int | None = setting(None, since_0_1=False)
     inverted: bool | None = setting(None, identity=False, since_0_1=False)
@@ -263,7 +270,8 @@ class Classification(Experiment):
 
     def loss(self, outputs: Array, targets: Array) -> tuple[Array, Callable[..., Array]]:
         """Cross-entropy."""
-        return cross_entropy(outputs, targets)
+        smoothing = self.settings.label_smoothing
+        return cross_entropy(outputs, targets, label_smoothing=smoothing)
 
     def score(self, outputs: Array, targets: Array) -> dict[str, Array]:
         """Which pictures are classified wrongly."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -75,6 +76,10 @@ class DistortedDigits(Classification):
 
     def data(self) -> Data:
         """Test images that are distorted once and for all."""
+        return self._tested
+
+    @cached_property
+    def _tested(self) -> Data:
         settings, (_, test) = self.settings, self.halves
         test = data.fixed_test_set(test, settings.distortion, settings.test_seed)
         return self.tested_on(test.images, test.labels)

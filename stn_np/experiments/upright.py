@@ -9,6 +9,10 @@ from stn_np.backend import Array
 from stn_np.transforms import Transform
 
 
+#: Pictures at a time: their grids are large.
+BLOCK = 1000
+
+
 def remaining_angles(
     transform: Transform,
     theta: Array,
@@ -49,6 +53,11 @@ def remaining_angles(
     sum of squares, on the middle half of the output along both axes, where the digit is. For the
     affine families that is the map itself.
     """
+    if len(theta) > BLOCK:
+        parts = (slice(k, k + BLOCK) for k in range(0, len(theta), BLOCK))
+        return np.concatenate(
+            [remaining_angles(transform, theta[k], maps[k], out_size, in_size) for k in parts]
+        )
     grid, _ = transform(theta.astype(np.float64), out_size)
     y, x = (np.linspace(-1, 1, n) for n in out_size)
     rows, columns = np.abs(y) <= 0.5, np.abs(x) <= 0.5

@@ -17,7 +17,9 @@ LOSSES = "cuda/losses.cu"
 DTYPES = ("float32", "float64")
 
 
-def cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array, Callable[..., Array]]:
+def cross_entropy(
+    xp: Any, logits: Array, labels: Array, epsilon: float
+) -> tuple[Array, Callable[..., Array]]:
     """`stn_np.layers.cross_entropy` for CuPy arrays that it has checked.
 
     A row whose label is out of range has the loss NaN, and so has its gradient: nothing is read
@@ -38,6 +40,7 @@ def cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array, Callabl
         Argument("losses", losses, wide, (rows,)),
         Argument("dlogits", dz, wide, (rows, K)),
         K,
+        epsilon,
     )
     loss: Array = (losses.sum() / N).astype(logits.dtype, copy=False)
 

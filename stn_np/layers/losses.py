@@ -7,18 +7,21 @@ from collections.abc import Callable
 import numpy as np
 
 from stn_np.backend import Array, array_module
-from stn_np.checks import check_array, check_scalar, check_shape
+from stn_np.checks import check_array, check_number, check_scalar, check_shape
 from stn_np.gpu import losses as gpu
 
 
-def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Array]]:
+def cross_entropy(
+    logits: Array, labels: Array, *, label_smoothing: float = 0.0
+) -> tuple[Array, Callable[..., Array]]:
     r"""Mean over the images of the cross-entropy of softmax(logits), summed over the heads.
 
     .. math::
 
-        L = -\frac{1}{N} \sum_{n, h} \log \frac{e^{z_{n h l_{nh}}}}{\sum_k e^{z_{nhk}}}, \quad
-        dz_{nhk} = \frac{dL}{N} \Bigl(
-        \frac{e^{z_{nhk}}}{\sum_j e^{z_{nhj}}} - [k = l_{nh}] \Bigr)
+        L = -\frac{1}{N} \sum_{n, h, k} t_{nhk} \log p_{nhk}, \quad
+        dz_{nhk} = \frac{dL}{N} (p_{nhk} - t_{nhk}), \quad
+        p_{nhk} = \frac{e^{z_{nhk}}}{\sum_j e^{z_{nhj}}}, \quad
+        t_{nhk} = (1 - \epsilon) [k = l_{nh}] + \frac{\epsilon}{K}
 
     Returns the loss, 0-d, in nats; backward(dloss=1.0) returns dlogits. TypeError or ValueError if
     types or shapes do not fit, the batch is empty, or, on the CPU, a label is out of range. On a
@@ -30,6 +33,9 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
         (N, K), or (N, heads, K) for several labels an image; N at least 1.
     labels : Array
         (N,) or (N, heads): integers in [0, K), in the same library.
+    label_smoothing : float
+        The share :math:`\epsilon` of the target that all classes get alike, in [0, 1] (Szegedy et
+        al. 2016): a network that is certain of every training image learns nothing more from it.
     """
     xp = array_module(logits=logits, labels=labels)
     check_array("logits", logits, ("N", "heads", "K") if logits.ndim == 3 else ("N", "K"))
@@ -39,8 +45,9 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected an integer dtype, got {labels.dtype}")
     check_shape("labels", labels, (N, *heads))
+    epsilon = check_number("label_smoothing", label_smoothing, 0, 1)
     if xp is not np:
-        return gpu.cross_entropy(xp, logits, labels)
+        return gpu.cross_entropy(xp, logits, labels, epsilon)
     logits, labels = logits.reshape(-1, K), labels.reshape(-1)
     if labels.min() < 0 or labels.max() >= K:
         raise ValueError(
@@ -50,14 +57,19 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Callable[..., Ar
     z = logits - logits.max(axis=1, keepdims=True)  # the largest is 0: exp cannot overflow
     exp_z = np.exp(z)
     sum_exp = exp_z.sum(axis=1, keepdims=True)
-    loss = (np.log(sum_exp[:, 0]) - z[row, labels]).mean()
+    target = z[row, labels]
+    if epsilon:
+        target = (1 - epsilon) * target + epsilon * z.mean(axis=1)
+    loss = (np.log(sum_exp[:, 0]) - target).mean()
     if heads:
         loss = loss * heads[0]
 
     def backward(dloss: float = 1.0) -> Array:
         check_scalar("dloss", dloss)
         dlogits = exp_z / sum_exp
-        dlogits[row, labels] -= 1
+        dlogits[row, labels] -= 1 - epsilon
+        if epsilon:
+            dlogits -= epsilon / K
         dlogits *= dloss / N
         return dlogits.reshape(shape)  # type: ignore[no-any-return]
 

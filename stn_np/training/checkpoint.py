@@ -222,9 +222,12 @@ def state_of(trainer: Trainer) -> dict[str, Array]:
         If a GPU has gone on with numbers that are not finite.
     """
     trainer.synchronise()
+    with trainer.optimizer.averaged():  # whoever loads the weights wants those
+        weights = {name: to_numpy(x) for name, x in trainer.model.state_dict().items()}
+        optimizer = trainer.optimizer.state_dict()
     parts: dict[str, Mapping[str, Array]] = {
-        "weights": {name: to_numpy(x) for name, x in trainer.model.state_dict().items()},
-        "optimizer": trainer.optimizer.state_dict(),
+        "weights": weights,
+        "optimizer": optimizer,
         "frames": trainer.frames.state_dict() if trainer.frames is not None else {},
     }
     return {
@@ -254,9 +257,10 @@ def restore(trainer: Trainer, state: Mapping[str, Array]) -> None:
     try:
         _check_same_run(_identity(trainer.task), _saved_settings(state))
         _check_contents(trainer, state)
-        trainer.model.load_state_dict(part_of(state, "weights"))
+        with trainer.optimizer.averaged():  # as they were when they were saved
+            trainer.model.load_state_dict(part_of(state, "weights"))
+            trainer.optimizer.load_state_dict(part_of(state, "optimizer"))
         trainer.weights_changed()
-        trainer.optimizer.load_state_dict(part_of(state, "optimizer"))
         if trainer.frames is not None:
             trainer.frames.load_state_dict(part_of(state, "frames"))
         trainer.go_to(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stn_np import threads
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.layers import cross_entropy
 from stn_np.module import Module
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 #: Images at a time: enough for the matrix products, few enough for the memory.
-BLOCK = 500
+BLOCK = 250
 
 #: (outputs, targets) to the mean loss of the batch and its pullback, which takes dloss = 1.
 Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Callable[..., Array]]]
@@ -82,31 +86,41 @@ def measure(
     if not len(inputs):
         raise ValueError("images: expected at least one image to evaluate, got none")
     xp = array_module(images=inputs, labels=targets)
-    totals: dict[str, Array] = {}  # float64, and read back at the end: nothing waits in between
     units: dict[str, float] = {}
-    outputs = []
-    for start in range(0, len(inputs), block):
+
+    def measure_part(start: int) -> tuple[Array, Array]:
+        """Outputs, and the sums of losses and figures: (1 + figures,) float64, where they are."""
         part = slice(start, start + block)
         y, _ = model(inputs[part], needs_dx=False)
         mean, _ = loss(y, targets[part])
-        sums = {"loss": mean.astype(xp.float64) * len(y)}
+        sums = [mean.astype(xp.float64) * len(y)]
         for name, figure in score(y, targets[part]).items():
-            units[name], sums[name] = unit_of(figure), figure.sum(dtype=xp.float64)
-        totals = {name: totals.get(name, xp.zeros(())) + x for name, x in sums.items()}
-        outputs.append(y)
-    total_loss, *rest = to_numpy(xp.stack(list(totals.values()))).tolist()
+            units[name] = unit_of(figure)
+            sums.append(figure.sum(dtype=xp.float64))
+        return y, xp.stack(sums)
+
+    starts = range(0, len(inputs), block)
+    run = threads.run if xp is np else in_turn
+    outputs, sums = zip(*run(measure_part, starts), strict=True)
+    total_loss, *totals = to_numpy(sum(sums[1:], start=sums[0])).tolist()
     figures = {
-        name: units[name] * total / len(inputs) for name, total in zip(units, rest, strict=True)
+        name: units[name] * total / len(inputs) for name, total in zip(units, totals, strict=True)
     }
     return Measured(
         total_loss / len(inputs), figures, to_numpy(xp.concatenate(outputs)), to_numpy(targets)
     )
 
 
+def in_turn(work: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
+    """`threads.run` for a GPU, which one thread keeps busy."""
+    return [work(piece) for piece in pieces]
+
+
 def in_blocks(f: Callable[[Array], Array], inputs: Array, block: int = BLOCK) -> NDArray[Any]:
     """f(inputs) for an f of each example on its own, a block at a time, as NumPy's: (N, ...)."""
-    parts = (inputs[k : k + block] for k in range(0, len(inputs), block))
-    return np.concatenate([to_numpy(f(part)) for part in parts])
+    run = threads.run if array_module(inputs=inputs) is np else in_turn
+    starts = range(0, len(inputs), block)
+    return np.concatenate(run(lambda k: to_numpy(f(inputs[k : k + block])), starts))
 
 
 @dataclass(frozen=True)

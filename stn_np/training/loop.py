@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from stn_np import threads
 from stn_np.backend import Array, to_numpy
 from stn_np.training.evaluate import Measured, measure, unit_of
 from stn_np.training.frames import Frames
@@ -65,7 +66,9 @@ class Trainer:
             raise ValueError("data: expected at least one test image, got none")
         self.model = task.model().to(task.device)
         factor = localisation_factor(self.settings.loc_lr_factor)
-        self.optimizer = build_optimizer(self.settings.optimizer, self.model, factor)
+        self.optimizer = build_optimizer(
+            self.settings.optimizer, self.model, factor, self.settings.average
+        )
         self.units = self._named_figures()
         self._make_step = TrainingStep(
             self.model,
@@ -74,6 +77,7 @@ class Trainer:
             task.score,
             n_scores=len(self.units),
             seed=self.settings.seed,
+            parts=self.settings.parts,
         )
         self.step = self._looked = 0
         self.sums: Array = np.zeros(2 + len(self.units))
@@ -143,7 +147,8 @@ class Trainer:
             If the loss or the gradient is not finite. On the CPU nothing is changed by this step
             then; a GPU is asked later, see `synchronise`.
         """
-        inputs, targets = self.task.batch(self.step)
+        with threads.one_blas_thread():  # those that wait for work would take time from the step
+            inputs, targets = self.task.batch(self.step)
         lr = self.lr(self.step)
         try:
             self._make_step(inputs, targets, lr)
@@ -213,10 +218,10 @@ class Trainer:
         return loss / done, *(unit * total / (done * self.batch_size) for unit, total in units)
 
     def evaluate(self) -> Measured:
-        """What the model does now with the test set; worked out once a step at most."""
+        """What the model, with averaged weights, does with the test set; once a step at most."""
         if self._tested is None:
             task, data = self.task, self.data
-            with quiet():
+            with quiet(), self.optimizer.averaged():
                 self._tested = measure(self.model, data.inputs, data.targets, task.loss, task.score)
         return self._tested
 
@@ -251,7 +256,8 @@ class Trainer:
         self.rows.append([float(value) for value in row])
         self._begin_sums(np.zeros_like(self.sums))
         if self.frames is not None:
-            self.frames.record(self.model)
+            with self.optimizer.averaged():
+                self.frames.record(self.model)
         return self.rows[-1]
 
     def _epoch(self, step: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,11 @@ RateFactor = Callable[[str], float]
 
 #: The numbers of one step by rate factor; see `Optimizer.advance`.
 Coefficients: TypeAlias = dict[float, tuple[float, ...]]
+
+
+#: The state that belongs to `Optimizer.average`: the averaged weights, while the model has the
+#: trained ones; and inside of `Optimizer.averaged` the trained ones.
+OTHER = "other_weights"
 
 
 def localisation_factor(factor: float) -> RateFactor:
@@ -61,6 +67,8 @@ class Optimizer:
         Its parameters are changed by `step`, in place.
     rate_factor
         From a parameter's name to the factor on its learning rate; 1 for all by default.
+    average
+        Decay of a running average of the weights, which `averaged` puts in their place; 0: none.
 
     Attributes
     ----------
@@ -77,11 +85,15 @@ class Optimizer:
     #: Names of the state arrays that each parameter has.
     slots: tuple[str, ...] = ()
 
-    def __init__(self, model: Module, *, rate_factor: RateFactor | None = None) -> None:
+    def __init__(
+        self, model: Module, *, rate_factor: RateFactor | None = None, average: float = 0.0
+    ) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"model: expected a Module, got {type(model).__name__}")
         if rate_factor is not None and not callable(rate_factor):
             raise TypeError(f"rate_factor: expected a function of a name, got {rate_factor!r}")
+        self.average = check_number("average", average, 0, 1)
+        slots = (*self.slots, *[OTHER] * bool(self.average))
         factor = rate_factor or (lambda name: 1.0)
         self.n_steps = 0
         self._named = list(model.named_parameters())
@@ -91,13 +103,16 @@ class Optimizer:
             name: check_number(f"rate_factor({name!r})", factor(name), 0) for name, _ in self._named
         }
         on_gpu = array_module(**{name: p.data for name, p in self._named}) is not np
-        self._flat = flattened(self._named, self._factors, self.slots) if on_gpu else []
+        self._flat = flattened(self._named, self._factors, slots) if on_gpu else []
         views = {name: x for flat in self._flat for name, x in flat.views.items()}
         self._state = {
             key: views[key] if on_gpu else np.zeros_like(p.data)
             for name, p in self._named
-            for key in (f"{slot}/{name}" for slot in self.slots)
+            for key in (f"{slot}/{name}" for slot in slots)
         }
+        for name, p in self._named * bool(self.average):
+            self._state[f"{OTHER}/{name}"][...] = p.data
+        self._all_slots = slots
         self._scratch: dict[Any, Array] = {}
 
     def __repr__(self) -> str:
@@ -140,7 +155,9 @@ class Optimizer:
         for flat in self._flat:
             flat.check()
         self.n_steps += 1
-        return {factor: self._coefficients(lr * factor) for factor in self.factors}
+        t = self.n_steps
+        kept = min(self.average, (1 + t) / (10 + t))  # at first the average must not lag behind
+        return {factor: (*self._coefficients(lr * factor), 1 - kept) for factor in self.factors}
 
     @property
     def factors(self) -> list[float]:
@@ -153,14 +170,42 @@ class Optimizer:
         The coefficients are those of `advance`, or the same as arrays of float64 on the GPU.
         """
         for part in self._parts():
-            numbers = coefficients[part.factor]
+            numbers, other = coefficients[part.factor], part.state[len(self.slots) :]
+            part = part._replace(state=part.state[: len(self.slots)])
             kernel = self._kernel() if self._flat and part.data.dtype in gpu.DTYPES else None
             if kernel:
                 gpu.update(part.data, part.grad, part.state, numbers, *kernel)
-                continue
             if not isinstance(numbers, tuple):
                 numbers = numbers.astype(part.data.dtype, copy=False)
-            self._update(part, self._scratch_like(part.data), *numbers)
+            if not kernel:
+                self._update(part, self._scratch_like(part.data), *numbers[:-1])
+            for average in other:
+                self._follow(average, part.data, numbers[-1])
+
+    def _follow(self, average: Array, p: Array, share: Any) -> None:
+        """Move the average by this share towards the weights."""
+        xp, tmp = array_module(parameter=p), self._scratch_like(p)
+        xp.subtract(p, average, out=tmp)
+        xp.multiply(tmp, share, out=tmp)
+        xp.add(average, tmp, out=average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """In this context the model has the averaged weights, and the state the trained ones."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        """Exchange weights and averages; nothing without averages."""
+        for part in self._parts():
+            for other in part.state[len(self.slots) :]:
+                tmp = self._scratch_like(part.data)
+                tmp[...] = part.data
+                part.data[...] = other
+                other[...] = tmp
 
     def _parts(self) -> Iterator[Part]:
         """What is updated at once: each parameter by itself, or on a GPU all of one factor."""
@@ -170,7 +215,7 @@ class Optimizer:
             for name, p in self._named:
                 if place_of(p.data) != "cpu":
                     raise moved_too_late(name)
-                state = tuple(self._state[f"{slot}/{name}"] for slot in self.slots)
+                state = tuple(self._state[f"{slot}/{name}"] for slot in self._all_slots)
                 yield Part(self._factors[name], p.data, p.grad, state)
 
     def _coefficients(self, lr: float) -> tuple[float, ...]:
@@ -238,7 +283,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    model, rate_factor
+    model, rate_factor, average
         See `Optimizer`.
     momentum
         Share of the last step's direction that is kept.
@@ -247,9 +292,14 @@ class SGD(Optimizer):
     slots = ("momentum",)
 
     def __init__(
-        self, model: Module, *, rate_factor: RateFactor | None = None, momentum: float = 0.9
+        self,
+        model: Module,
+        *,
+        rate_factor: RateFactor | None = None,
+        average: float = 0.0,
+        momentum: float = 0.9,
     ) -> None:
-        super().__init__(model, rate_factor=rate_factor)
+        super().__init__(model, rate_factor=rate_factor, average=average)
         self.momentum = check_number("momentum", momentum, 0, 1)
 
     def _coefficients(self, lr: float) -> tuple[float, ...]:
@@ -279,7 +329,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    model, rate_factor
+    model, rate_factor, average
         See `Optimizer`.
     betas
         (b1, b2), the decay of the two running means.
@@ -296,10 +346,11 @@ class Adam(Optimizer):
         model: Module,
         *,
         rate_factor: RateFactor | None = None,
+        average: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        super().__init__(model, rate_factor=rate_factor)
+        super().__init__(model, rate_factor=rate_factor, average=average)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise TypeError(f"betas: expected a pair of numbers, got {betas!r}")
         b1, b2 = (check_number(f"betas[{i}]", b, 0, 1) for i, b in enumerate(betas))
@@ -341,7 +392,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    model, rate_factor, betas, eps
+    model, rate_factor, average, betas, eps
         See `Adam`.
     weight_decay
         0.01, as in PyTorch. It acts on every parameter, biases included.
@@ -352,11 +403,12 @@ class AdamW(Adam):
         model: Module,
         *,
         rate_factor: RateFactor | None = None,
+        average: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(model, rate_factor=rate_factor, betas=betas, eps=eps)
+        super().__init__(model, rate_factor=rate_factor, average=average, betas=betas, eps=eps)
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
 
 
@@ -368,7 +420,9 @@ OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[AdamW]] = {
 }
 
 
-def build_optimizer(name: str, model: Module, rate_factor: RateFactor | None = None) -> Optimizer:
+def build_optimizer(
+    name: str, model: Module, rate_factor: RateFactor | None = None, average: float = 0.0
+) -> Optimizer:
     """The optimiser of this name with its default settings.
 
     Raises
@@ -377,4 +431,4 @@ def build_optimizer(name: str, model: Module, rate_factor: RateFactor | None = N
         If the name is unknown; the nearest one is suggested.
     """
     check_choice("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name](model, rate_factor=rate_factor)
+    return OPTIMIZERS[name](model, rate_factor=rate_factor, average=average)

@@ -162,6 +162,8 @@ def finish(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
 def outcome(trainer: Trainer) -> dict[str, Any]:
     """What was trained, and how well it does on the test set."""
     settings, tested = trainer.settings, trainer.evaluate()
+    with trainer.optimizer.averaged():
+        own = trainer.task.results(trainer.model, tested)
     return {
         "experiment": trainer.task.name,
         **trainer.task.facts(),
@@ -171,7 +173,7 @@ def outcome(trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.total_steps,
         **{f"test_{name}": value for name, value in tested.figures.items()},
         "test_loss": tested.loss,
-        **trainer.task.results(trainer.model, tested),
+        **own,
     }
 
 

@@ -92,6 +92,21 @@ class TrainingSettings:
         metavar="|".join(SCHEDULES),
         choices=SCHEDULES,
     )
+    average: float = setting(
+        0.0,
+        "test, and keep, a running average of the weights with this decay; 0: the weights as they "
+        "are",
+        metavar="DECAY",
+        minimum=0,
+        since_0_1=False,
+    )
+    parts: int = setting(
+        2,
+        "how many parts a batch is cut into on a CPU, of 64 images at least: one thread each at "
+        "most",
+        minimum=1,
+        since_0_1=False,
+    )
     seed: int = setting(0, "the same seed gives the same bits on the same machine", minimum=0)
 
     #: Other defaults for some data, by the name of the data.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -127,7 +128,9 @@ class TrainingStep:
             step is not made.
         """
         if not self._graph:
-            with quiet():
+            # What is not cut into parts is left to the threads of BLAS.
+            one_each = nullcontext() if self._model.mixes_images else threads.one_blas_thread()
+            with quiet(), one_each:
                 step = self._optimizer.n_steps
                 self._work(inputs, targets, step, lambda: self._optimizer.advance(lr))
             return

@@ -9,7 +9,7 @@
 template <typename T>
 __global__ void cross_entropy(
     int64 items, const T* __restrict__ z, const int64* __restrict__ labels, T* __restrict__ losses,
-    T* __restrict__ dz, int64 K
+    T* __restrict__ dz, int64 K, double epsilon
 ) {
     FOR_EACH_ITEM(row, items) {
         const T* in = z + row * K;
@@ -20,10 +20,18 @@ __global__ void cross_entropy(
         for (int64 k = 1; k < K; ++k) {
             if (in[k] > largest) largest = in[k];  // so that exp cannot overflow
         }
-        T sum = 0;
-        for (int64 k = 0; k < K; ++k) sum += out[k] = exp(in[k] - largest);
+        T sum = 0, mean = 0;
+        for (int64 k = 0; k < K; ++k) {
+            sum += out[k] = exp(in[k] - largest);
+            mean += (in[k] - largest) / T(K);
+        }
         const T poison = known ? T(0) : T(0) / T(0);
-        losses[row] = known ? log(sum) - (in[label] - largest) : poison;
-        for (int64 k = 0; k < K; ++k) out[k] = out[k] / sum - T(k == label) + poison;
+        const T certain = T(1 - epsilon), shared = K > 0 ? T(epsilon / double(K)) : T(0);
+        T target = known ? in[label] - largest : poison;
+        if (epsilon > 0) target = certain * target + T(epsilon) * mean;
+        losses[row] = log(sum) - target;
+        for (int64 k = 0; k < K; ++k) {
+            out[k] = out[k] / sum - (k == label ? certain + shared : shared) + poison;
+        }
     }
 }
