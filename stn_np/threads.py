@@ -16,10 +16,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from stn_np.checks import check_size
@@ -43,8 +44,8 @@ class _Pool:
         self.lock = threading.RLock()
         self.executor: ThreadPoolExecutor | None = None
         self.holding_blas = 0  # how many callers do just now
-        self.held = ExitStack()
-        self.blas = ThreadpoolController().select(user_api="blas")
+        self.blas = ThreadpoolController().select(user_api="blas").lib_controllers
+        self.had: list[int] = []  # its threads before
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
         """Begin work in another thread."""
@@ -98,24 +99,27 @@ def one_blas_thread() -> Iterator[None]:
     pool = _pool
     with pool.lock:
         pool.holding_blas += 1
-        if pool.holding_blas == 1:
-            pool.held.enter_context(pool.blas.limit(limits=1))
+        if pool.holding_blas == 1:  # ThreadpoolController.limit does the same in ten times the time
+            pool.had = [library.num_threads for library in pool.blas]
+            for library in pool.blas:
+                library.set_num_threads(1)
     try:
         yield
     finally:
         with pool.lock:
             pool.holding_blas -= 1
             if pool.holding_blas == 0:
-                pool.held.close()
+                for library, n in zip(pool.blas, pool.had, strict=True):
+                    library.set_num_threads(n)
 
 
-def run(work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
-    """[work(piece) for piece in pieces], side by side.
+def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list[R]:
+    """[work(piece) for piece in pieces], side by side; on a GPU, where xp is CuPy, in turn.
 
     If a piece fails, those not yet begun are left out, and its error is raised. What a piece itself
     runs is not shared out again.
     """
-    if _here.working:
+    if _here.working or xp is not np:
         return [work(piece) for piece in pieces]
     results: dict[int, R] = {}
     left = deque(enumerate(pieces))
