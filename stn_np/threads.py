@@ -36,6 +36,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def usual_threads() -> int:
+    """One a core, or the number in OMP_NUM_THREADS, as PyTorch has it."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else available_cores()
+
+
 class _Pool:
     """The threads beside the caller's own, made when they are first needed."""
 
@@ -62,7 +68,7 @@ class _Here(threading.local):
     working = False  # whether it works on a piece
 
 
-_pool = _Pool(available_cores())
+_pool = _Pool(usual_threads())
 _here = _Here()
 
 
@@ -82,7 +88,7 @@ def get_threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Use so many threads from now on; by default there is one for each core.
+    """Use so many threads from now on; by default there is one for each core (`usual_threads`).
 
     Results do not depend on it. TypeError or ValueError unless n is a whole number from 1 on.
     """

@@ -12,7 +12,7 @@ from stn_np.backend import Array, array_module
 
 #: Values in flight at a time: large enough that NumPy's calls themselves (about 1 µs each) do not
 #: matter, small enough that ten such arrays stay near the core.
-BLOCK = 65_536
+BLOCK = 131_072
 
 
 #: Where there is work for several threads, so many blocks of images at least.
