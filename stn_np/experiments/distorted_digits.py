@@ -62,9 +62,11 @@ class DistortedDigitsSettings(PictureSettings):
         "digits": {
             "transform": "similarity",
             "filters": 32,
-            "epochs": 60,
+            "epochs": 25,
             "batch_size": 32,
             "loc_lr_factor": 2.0,
+            "label_smoothing": 0.1,
+            "average": 0.99,
         },
     }
 

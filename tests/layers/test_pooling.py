@@ -124,7 +124,7 @@ def test_pooling_pullbacks_are_transposes(
 
 
 def test_windows_of_more_pixels_than_a_byte_can_number(xp: Any, rng: Any) -> None:
-    x = rng.permutation(3 * 36 * 40.0).reshape(1, 3, 36, 40)
+    x = rng.permutation(3 * 36 * 40).astype(float).reshape(1, 3, 36, 40)
     y, backward = layers.max_pool2d(xp.asarray(x), 18, 20, ceil_mode=True)
     dy = rng.normal(size=(1, 3, 2, 2))
     expected, largest = np.zeros_like(x), np.zeros_like(dy)
