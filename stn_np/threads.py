@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -109,11 +109,11 @@ def one_blas_thread() -> Iterator[None]:
                 pool.held.close()
 
 
-def run(work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
+def run(work: Callable[[T], R], pieces: Sequence[T], *, uses_blas: bool = True) -> list[R]:
     """[work(piece) for piece in pieces], side by side.
 
     If a piece fails, those not yet begun are left out, and its error is raised. What a piece itself
-    runs is not shared out again.
+    runs is not shared out again. Work without BLAS may say so: to hold that takes some 10 µs.
     """
     if _here.working:
         return [work(piece) for piece in pieces]
@@ -136,7 +136,7 @@ def run(work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
         finally:
             _here.working = False
 
-    with one_blas_thread():
+    with one_blas_thread() if uses_blas else nullcontext():
         others = [_pool.submit(take) for _ in range(min(_pool.size, len(pieces)) - 1)]
         try:
             take()
