@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stn_np import threads
 from stn_np.backend import Array, SampleBackward, coordinate_dtype
 from stn_np.sampling import loops
 from stn_np.sampling.coordinates import FAR, pixels_per_unit, rounding_constant
 from stn_np.sampling.kernels import BY_NAME
 from stn_np.sampling.padding import PADDINGS
 from stn_np.sampling.rules import Rules
+from stn_np.threads import run as run_side_by_side
 
 #: Turns the loops off ("0"), or runs them as plain Python ("python"), for tests.
 SWITCH = "STN_NP_FAST"
@@ -45,16 +45,19 @@ def compiled() -> SimpleNamespace | str:
     except ImportError as error:  # also where Numba and NumPy do not fit each other
         found = isinstance(error, ModuleNotFoundError) and error.name == "numba"
         return "Numba is not installed" if found else f"Numba cannot be imported: {error}"
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    # Fused multiply-adds and nothing else: NaN and the order of sums stay what they are.
+    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     # In a copy of the module's names: there they call each other compiled, here as plain Python.
     names = dict(vars(loops))
-    for name in loops.LOOPS:
+    functions = [name for name, f in names.items() if getattr(f, "__module__", "") == loops.__name__
+                 and isinstance(f, FunctionType)]  # fmt: skip
+    for name in functions:
         function = FunctionType(names[name].__code__, names, name)
         try:
             names[name] = njit(cache=True, **options)(function)
         except RuntimeError:  # there is no folder to write to
             names[name] = njit(**options)(function)
-    return SimpleNamespace(**{name: names[name] for name in loops.LOOPS})
+    return SimpleNamespace(**{name: names[name] for name in functions})
 
 
 def path_in_use() -> str:
@@ -91,7 +94,7 @@ def loops_for(U: Array, points: Array, rules: Rules) -> Any:
 
 
 def from_grid(grid: Array, T: np.dtype[Any], N: int) -> loops.Source:
-    """Points of a grid (N or 1, ..., axes), in the order of memory in which it is, if it has one."""
+    """Points of a grid (N or 1, ..., axes), not copied if its memory is in some order of axes."""
     points, dims = prod(grid.shape[1:-1]), grid.shape[-1]
     orders = {  # where the last axis lies, and the steps from image to image, point and axis
         1: (dims * points, 1, points),  # as `affine_grid` makes it
@@ -106,10 +109,11 @@ def from_grid(grid: Array, T: np.dtype[Any], N: int) -> loops.Source:
     return loops.Source(flat, step_n if grid.shape[0] == N else 0, step_p, step_axis, 0, 0)
 
 
-def from_affine(A: Array, T: np.dtype[Any], N: int, out_size: tuple[int, int]) -> loops.Source:
+def from_affine(A: Array, T: np.dtype[Any], N: int, out_size: tuple[int, ...]) -> loops.Source:
     """Points of affine maps: A (N or 1, 2, 3), in pixels from the middles of both images."""
     numbers = np.ascontiguousarray(A, T).reshape(-1)
-    return loops.Source(numbers, 6 if A.shape[0] == N else 0, 0, 3, *out_size)
+    H, W = out_size
+    return loops.Source(numbers, 6 if A.shape[0] == N else 0, 0, 3, H, W)
 
 
 @lru_cache(maxsize=16)
@@ -167,71 +171,70 @@ def pieces_of(N: int, P: int, reads: int) -> list[Piece]:
     ]
 
 
-# --------------------------------------------------------------------------------- the sampler
+# ---------------------------------------------------------------------------------- the sampler
 
 
 def sample(
-    run: Any, U: Array, points: Array, dtype: np.dtype[Any], out_size: tuple[int, ...], N: int,
-    rules: Rules, *, needs_dU: bool, needs_ds: bool,
-) -> tuple[Array, SampleBackward]:  # fmt: skip
-    """Sample checked arguments by the functions `run` has; see `stn_np.grid_sample`.
+    run: Any,
+    U: Array,
+    points: Array,
+    dtype: np.dtype[Any],
+    out_size: tuple[int, ...],
+    N: int,
+    rules: Rules,
+    *,
+    needs_dU: bool,
+    needs_ds: bool,
+) -> tuple[Array, SampleBackward]:
+    """Sample checked arguments by the functions of `run`; see `stn_np.grid_sample`.
 
     `points` is a grid, or (N or 1, 2, 3) maps in pixels from the middles; `dtype` is that which the
-    coordinates were given in. The pullback gives dgrid for N grids, or dA for N maps.
+    coordinates were given in. The pullback gives dgrid for N grids, or dA for N maps. It reads
+    copies: the frames with the images in them, and where the points lie.
     """
-    T = np.promote_types(U.dtype, coordinate_dtype(dtype, max(U.shape[2:])))
-    maps, dims, C, P = points.ndim == 3, U.ndim - 2, U.shape[1], prod(out_size)
+    U_shape, C, P, maps = U.shape, U.shape[1], prod(out_size), points.ndim == 3
+    T = np.promote_types(U.dtype, coordinate_dtype(dtype, max(U_shape[2:])))
     source = from_affine(points, T, N, out_size) if maps else from_grid(points, T, N)
-    rule = rule_of(
-        U.shape[2:], np.dtype(dtype), T, str(rules.mode), rules.padding_mode,
-        float(rules.padding_value), bool(rules.align_corners),
-    )  # fmt: skip
-    volumes = np.ascontiguousarray(U, T).reshape(*U.shape[:2], -1, *U.shape[-2:])
+    settings = str(rules.mode), rules.padding_mode, float(rules.padding_value)
+    rule = rule_of(U_shape[2:], np.dtype(dtype), T, *settings, bool(rules.align_corners))
+    volumes = np.ascontiguousarray(U, T).reshape(*U_shape[:2], -1, *U_shape[-2:])
     has_slope = needs_ds and rules.mode != "nearest"
-    keep = (has_slope, needs_dU or has_slope)
+    pieces = pieces_of(N, P, C * reads(rule))
+    if U_shape[0] != N or pieces[0].points[1] < P:  # several pieces read one frame
+        frames, volumes, keep = in_frames(run, volumes, rule), volumes[:0], U_shape[0] == N
+    else:
+        frames, keep = np.empty((N if has_slope else 0, C, frame_size(rule)), T), has_slope
+    keep_places = needs_dU or has_slope
+    places = empty_places(rule, N if keep_places else 0, P, needs_sign=has_slope)
     V = np.empty((N, C, P), T)
-    pieces = pieces_of(N, P, C * len(rule.taps) ** dims)
-    first = pieces[0]
-    frames, left = None, volumes
-    if U.shape[0] != N or first.points[1] < P:  # several pieces read one frame
-        frames, left = in_frames(run, volumes, rule), volumes[:0]
-        keep = (U.shape[0] == N, keep[1])
-    elif keep[0]:
-        frames = np.empty((N, C, prod(a.size for a in rule.pixels)), T)
-    places = empty_places(rule, N, P, needs_sign=has_slope) if keep[1] else None
 
     def forward(piece: Piece) -> None:
-        scratch = np.empty((1, C, prod(a.size for a in rule.pixels)), T) if frames is None else None
-        run.sample(
-            *piece, source, left, scratch if frames is None else frames,
-            empty_places(rule, 1, loops.BLOCK, needs_sign=False) if places is None else places, V, rule, keep,
-        )  # fmt: skip
+        into = frames if frames.size else np.empty((1, C, frame_size(rule)), T)
+        here = places if keep_places else empty_places(rule, 1, loops.BLOCK, needs_sign=False)
+        run.sample(*piece, source, volumes, into, here, V, rule, (keep, keep_places))
 
-    threads.run(forward, pieces, uses_blas=False)
+    run_side_by_side(forward, pieces, uses_blas=False)
+    kept = Kept(rule, places, frames if has_slope else None, pieces, N, out_size, maps)
+    U_dtype = U.dtype
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        dv, dU, ds = np.ascontiguousarray(dV, T).reshape(N, C, P), None, None
-        if needs_dU:
-            dU = (
-                spread(run, places, dv, volumes.shape, rule)
-                .reshape(U.shape)
-                .astype(U.dtype, copy=False)
-            )
-        if has_slope:
-            blocks = -(-P // loops.BLOCK)
-            ds = np.empty((dims, N, blocks, 3) if maps else (dims, N, P, 1), T)
-            threads.run(
-                lambda piece: run.slope(*piece, source, frames, places, dv, ds, rule),
-                pieces,
-                uses_blas=False,
-            )
-            ds = ds.sum(axis=2) if maps else ds.reshape(dims, N, *out_size)
-            ds = np.moveaxis(ds, 0, 1 if maps else -1)
-        elif needs_ds:
-            ds = np.zeros((N, 2, 3) if maps else (N, *out_size, dims), T)
-        return dU, ds
+        dv = np.ascontiguousarray(dV, T).reshape(N, C, P)
+        dU = spread(run, kept, dv, U_shape).astype(U_dtype, copy=False) if needs_dU else None
+        return dU, slope(run, kept, dv) if needs_ds else None
 
-    return V.reshape(N, C, *out_size).astype(U.dtype, copy=False), backward
+    return V.reshape(N, C, *out_size).astype(U_dtype, copy=False), backward
+
+
+class Kept(NamedTuple):
+    """What the pullback needs."""
+
+    rule: loops.Rule
+    places: loops.Places
+    frames: Array | None  # None: no slope is asked for, or there is none
+    pieces: list[Piece]
+    N: int
+    out_size: tuple[int, ...]
+    maps: bool
 
 
 def empty_places(rule: loops.Rule, N: int, P: int, *, needs_sign: bool) -> loops.Places:
@@ -243,27 +246,58 @@ def empty_places(rule: loops.Rule, N: int, P: int, *, needs_sign: bool) -> loops
     return loops.Places(np.empty((N, P), np.int32), np.empty((dims, N, P), T), sign)
 
 
+def reads(rule: loops.Rule) -> int:
+    """How many pixels a point reads."""
+    return int(len(rule.taps) ** len(rule.axes))
+
+
+def frame_size(rule: loops.Rule) -> int:
+    """How many pixels a frame has."""
+    return prod(pixels.size for pixels in rule.pixels)
+
+
 def in_frames(run: Any, U: Array, rule: loops.Rule) -> Array:
     """All images (N, C, D, H, W) in their frames: (N, C, .)."""
-    frames = np.empty((*U.shape[:2], prod(a.size for a in rule.pixels)), U.dtype)
+    frames = np.empty((*U.shape[:2], frame_size(rule)), U.dtype)
 
     def fill(plane: tuple[int, int]) -> None:
         run.put_in_frame(U[plane], frames[plane], rule)
 
-    threads.run(fill, list(np.ndindex(U.shape[:2])), uses_blas=False)
+    run_side_by_side(fill, list(np.ndindex(*U.shape[:2])), uses_blas=False)
     return frames
 
 
-def spread(run: Any, places: Any, dV: Array, U_shape: tuple[int, ...], rule: loops.Rule) -> Array:
+def spread(run: Any, kept: Kept, dV: Array, U_shape: tuple[int, ...]) -> Array:
     """Eq. (6): dU. One image for all is summed up in MOST parts of the batch, then these."""
-    N, C, P = dV.shape
+    (N, C, P), rule = dV.shape, kept.rule
     size = 1 if U_shape[0] == N else -(-N // MOST)
     groups = -(-N // size)
-    dU = np.empty((groups, *U_shape[1:]), dV.dtype)
-    many = min(MOST, 1 + N * C * P * len(rule.taps) ** len(rule.axes) // PIECE)
+    depth = (1,) * (5 - len(U_shape))  # images are volumes with D = 1
+    dU = np.empty((groups, C, *depth, *U_shape[2:]), dV.dtype)
+    many = min(MOST, 1 + N * C * P * reads(rule) // PIECE)
     channels = -(-many // groups)  # few images are cut into their channels
     pieces = [(g, c) for g in cut(groups, many) for c in cut(C, channels)]
-    threads.run(
-        lambda piece: run.spread(*piece, size, places, dV, dU, rule), pieces, uses_blas=False
-    )
-    return dU if U_shape[0] == N else dU.sum(axis=0, keepdims=True)
+
+    def work(piece: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        run.spread(*piece, size, kept.places, dV, dU, rule)
+
+    run_side_by_side(work, pieces, uses_blas=False)
+    return (dU if U_shape[0] == N else dU.sum(axis=0)).reshape(U_shape)
+
+
+def slope(run: Any, kept: Kept, dV: Array) -> Array:
+    """Eq. (7): dgrid, or dA (N, 2, 3)."""
+    (N, _, P), dims, maps = dV.shape, len(kept.rule.axes), kept.maps
+    if kept.frames is None:
+        return np.zeros((N, 2, 3) if maps else (N, *kept.out_size, dims), dV.dtype)
+    H, W = kept.out_size if maps else (0, 0)
+    ds = np.empty((dims, N, *((-(-P // loops.BLOCK), 3) if maps else (P, 1))), dV.dtype)
+
+    def work(piece: Piece) -> None:
+        run.slope(*piece, (H, W), kept.frames, kept.places, dV, ds, kept.rule)
+
+    run_side_by_side(work, kept.pieces, uses_blas=False)
+    if maps:
+        dA: Array = ds.sum(axis=2, dtype=np.float64)
+        return dA.transpose(1, 0, 2)
+    return np.moveaxis(ds.reshape(dims, N, *kept.out_size), 0, -1)

@@ -60,8 +60,8 @@ class Rule(NamedTuple):
 class Source(NamedTuple):
     """Where points come from: g = numbers[n * step_n + p * step_p + k * step_axis], or matrices.
 
-    With W > 0 `numbers` has affine maps (., 2, 3) instead, for an output of H x W pixels; they count
-    in pixels from the middles of both images.
+    With W > 0 `numbers` has affine maps (., 2, 3) instead, for an output of H x W pixels. They
+    count in pixels from the middles of both images.
     """
 
     numbers: Array
@@ -77,7 +77,7 @@ class Places(NamedTuple):
 
     at: Array  # the first pixel that is read, in the flat frame
     f: Array  # (axes, ...) how far the point lies beyond the place of that pixel, in pixels
-    sign: Array  # (axes, ...) of the padding rule: 1, -1 where mirrored, 0 where nothing changes; no points: it is 1
+    sign: Array  # (axes, ...) 1, -1 where mirrored, 0 where nothing changes; empty: all are 1
 
 
 # --------------------------------------------------- one point along one axis: to pixels, padding
@@ -281,7 +281,7 @@ def give(
 
 def put_in_frame(U: Array, frame: Array, rule: Rule) -> None:
     """U (D, H, W) to a frame, flat: the transpose of `take_out`."""
-    D, H, W = U.shape
+    W = U.shape[2]
     xs, ys, zs = rule.pixels
     n, start = len(rule.taps), 0
     for k in range(zs.size):
@@ -302,7 +302,7 @@ def put_in_frame(U: Array, frame: Array, rule: Rule) -> None:
 
 def take_out(dframe: Array, dU: Array, rule: Rule) -> None:
     """DU (D, H, W), all of it: what each pixel got in every place of the frame where it shows."""
-    D, H, W = dU.shape
+    W = dU.shape[2]
     xs, ys, zs = rule.pixels
     n, start = len(rule.taps), 0
     dU[:] = type(rule.outside)(0)
@@ -369,6 +369,18 @@ def find(
         locate(x, axis, at, places.f[k, m][first:last], places.sign[k, m][first:last])
 
 
+def look_up(
+    places: Places, n: int, p: int, q: int, rule: Rule, w: Array, s: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Points p to q of image n: `at` and f along x, y and z; their weights and slopes to w, s."""
+    at, fz = places.at[n][p:q], places.f[-1, n][p:q]
+    fx, fy = places.f[0, n][p:q], places.f[1, n][p:q]
+    all_weights(fx, rule.taps, w[0], s[0])
+    all_weights(fy, rule.taps, w[1], s[1])
+    all_weights(fz, rule.taps_z, w[2], s[2])
+    return at, fx, fy, fz
+
+
 def sample(
     images: tuple[int, int], points: tuple[int, int], source: Source, U: Array, frames: Array,
     places: Places, V: Array, rule: Rule, keep: tuple[bool, bool],
@@ -381,21 +393,16 @@ def sample(
     keep_frames, keep_places = keep
     row, plane = np.uintp(rule.axes[1].stride), np.uintp(rule.axes[-1].stride)
     taps, taps_z = rule.taps, rule.taps_z
-    x, w, none = np.empty(BLOCK, V.dtype), np.empty((3, 4, BLOCK), V.dtype), V[0, :0]
+    x, w = np.empty(BLOCK, V.dtype), np.empty((3, 4, BLOCK), V.dtype)
     for n in range(images[0], images[1]):
         frame = frames[n if keep_frames else 0]
-        if U.size:
-            for c in range(V.shape[1]):
-                put_in_frame(U[n, c], frame[c], rule)
+        for c in range(V.shape[1] if U.size > 0 else 0):
+            put_in_frame(U[n, c], frame[c], rule)
         for p in range(points[0], points[1], BLOCK):
             q = min(p + BLOCK, points[1])
-            m, first, last = (n, p, q) if keep_places else (0, 0, q - p)
+            m, first = (n, p) if keep_places else (0, 0)
             find(source, n, p, q, rule, x[: q - p], places, m, first)
-            at, fz = places.at[m][first:last], places.f[-1, m][first:last]
-            fx, fy = places.f[0, m][first:last], places.f[1, m][first:last]
-            all_weights(fx, taps, w[0], none)
-            all_weights(fy, taps, w[1], none)
-            all_weights(fz, taps_z, w[2], none)
+            at, fx, fy, fz = look_up(places, m, first, first + q - p, rule, w, w[:, :, :0])
             for c in range(V.shape[1]):
                 pixels, v = frame[c], V[n, c][p:q]
                 for i in range(q - p):
@@ -409,23 +416,19 @@ def spread(
     dU: Array, rule: Rule,
 ) -> None:  # fmt: skip
     """Eq. (6) in some channels: dU (groups, C, D, H, W), each group the sum over `size` images."""
-    N, C, P = dV.shape
+    N, P = dV.shape[0], dV.shape[2]
     row, plane = np.uintp(rule.axes[1].stride), np.uintp(rule.axes[-1].stride)
-    taps, taps_z = rule.taps, rule.taps_z
-    xs, ys, zs = rule.pixels
+    taps, taps_z, (xs, ys, zs) = rule.taps, rule.taps_z, rule.pixels
     dframe = np.empty(xs.size * ys.size * zs.size, dV.dtype)
-    w, none = np.empty((3, 4, BLOCK), dV.dtype), dV[0, :0]
+    w = np.empty((3, 4, BLOCK), dV.dtype)
     for group in range(groups[0], groups[1]):
         for c in range(channels[0], channels[1]):
             dframe[:] = type(rule.outside)(0)
             for n in range(group * size, min(N, group * size + size)):
                 for p in range(0, P, BLOCK):
                     q = min(p + BLOCK, P)
-                    at, fx, fy = places.at[n][p:q], places.f[0, n][p:q], places.f[1, n][p:q]
-                    dv, fz = dV[n, c][p:q], places.f[-1, n][p:q]
-                    all_weights(fx, taps, w[0], none)
-                    all_weights(fy, taps, w[1], none)
-                    all_weights(fz, taps_z, w[2], none)
+                    at, fx, fy, fz = look_up(places, n, p, q, rule, w, w[:, :, :0])
+                    dv = dV[n, c][p:q]
                     for i in range(q - p):
                         wx, wy = weights_of(i, fx, taps, w[0]), weights_of(i, fy, taps, w[1])
                         wz = weights_of(i, fz, taps_z, w[2])
@@ -434,61 +437,49 @@ def spread(
 
 
 def slope(
-    images: tuple[int, int], points: tuple[int, int], source: Source, frames: Array,
+    images: tuple[int, int], points: tuple[int, int], out_size: tuple[int, int], frames: Array,
     places: Places, dV: Array, ds: Array, rule: Rule,
 ) -> None:  # fmt: skip
-    """Eq. (7) at some points of some images: ds (axes, N, P), or for maps (2, N, blocks, 3)."""
+    """Eq. (7) at some points of some images: ds (axes, N, P, 1), or of maps (2, N, blocks, 3)."""
     row, plane = np.uintp(rule.axes[1].stride), np.uintp(rule.axes[-1].stride)
-    taps, taps_z = rule.taps, rule.taps_z
-    dims, T = len(rule.axes), type(rule.outside)
+    taps, taps_z, dims = rule.taps, rule.taps_z, len(rule.axes)
     sums, w = np.empty((dims, BLOCK), dV.dtype), np.empty((3, 4, BLOCK), dV.dtype)
     s = np.empty_like(w)
     for n in range(images[0], images[1]):
         frame = frames[n if frames.shape[0] > 1 else 0]
         for p in range(points[0], points[1], BLOCK):
             q = min(p + BLOCK, points[1])
-            at, fz = places.at[n][p:q], places.f[-1, n][p:q]
-            fx, fy = places.f[0, n][p:q], places.f[1, n][p:q]
-            all_weights(fx, taps, w[0], s[0])
-            all_weights(fy, taps, w[1], s[1])
-            all_weights(fz, taps_z, w[2], s[2])
-            sums[:] = T(0)
+            at, fx, fy, fz = look_up(places, n, p, q, rule, w, s)
+            sums[:] = type(rule.outside)(0)
             for c in range(dV.shape[1]):
                 pixels, dv = frame[c], dV[n, c][p:q]
                 for i in range(q - p):
-                    u, v = np.uintp(at[i]), dv[i]
+                    u = np.uintp(at[i])
                     wx, wy = weights_of(i, fx, taps, w[0]), weights_of(i, fy, taps, w[1])
                     wz = weights_of(i, fz, taps_z, w[2])
                     sx, sy = slopes_of(i, fx, taps, s[0]), slopes_of(i, fy, taps, s[1])
-                    dx = value(pixels, u, sx, wy, wz, row, plane)
-                    dy = value(pixels, u, wx, sy, wz, row, plane)
-                    sums[0, i] += v * dx
-                    sums[1, i] += v * dy
+                    dV_dx = value(pixels, u, sx, wy, wz, row, plane)
+                    dV_dy = value(pixels, u, wx, sy, wz, row, plane)
                     if dims == 3:
                         sz = slopes_of(i, fz, taps_z, s[2])
-                        sums[2, i] += v * value(pixels, u, wx, wy, sz, row, plane)
+                        sums[2, i] += dv[i] * value(pixels, u, wx, wy, sz, row, plane)
+                    sums[0, i] += dv[i] * dV_dx
+                    sums[1, i] += dv[i] * dV_dy
             for k in range(dims):
-                sign = places.sign[k, n][p:q]
+                total, sign, unit = sums[k][: q - p], places.sign[k, n][p:q], rule.axes[k].per_unit
                 for i in range(sign.size):
-                    sums[k, i] *= sign[i]
-                if source.W == 0:
-                    unit = rule.axes[k].per_unit
+                    total[i] *= sign[i]
+                if out_size[1] == 0:
                     for i in range(q - p):
-                        ds[k, n, p + i, 0] = sums[k, i] * unit
-                else:  # the transpose of eq. (1)
-                    dA = np.zeros(3)
-                    for i in range(q - p):
-                        dx = np.float64(sums[k, i])
-                        x_t, y_t = target(p + i, source.H, source.W)
-                        dA[0] += dx * x_t
-                        dA[1] += dx * y_t
-                        dA[2] += dx
-                    ds[k, n, p // BLOCK] = dA
+                        ds[k, n, p + i, 0] = total[i] * unit
+                else:
+                    to_map(total, p, out_size, ds[k, n, p // BLOCK])
 
 
-#: What is to be compiled, each before those that call it.
-LOOPS = (
-    "pixel", "is_near", "clamp", "mirror", "wrap", "ahead", "is_inside", "split", "locate", "cubic", "cubic_slope",
-    "weights", "slopes", "all_weights", "weights_of", "slopes_of", "value", "give", "put_in_frame", "take_out", "target", "from_grid", "from_map", "find",
-    "sample", "spread", "slope",
-)  # fmt: skip
+def to_map(dx: Array, p: int, out_size: tuple[int, int], dA: Array) -> None:
+    """The transpose of `from_map`, for points from number p on: a row of a matrix."""
+    a, b, c = 0.0, 0.0, 0.0  # float64
+    for i in range(dx.size):
+        x_t, y_t = target(p + i, out_size[0], out_size[1])
+        a, b, c = a + dx[i] * x_t, b + dx[i] * y_t, c + np.float64(dx[i])
+    dA[0], dA[1], dA[2] = a, b, c
