@@ -260,10 +260,15 @@ def in_frames(run: Any, U: Array, rule: loops.Rule) -> Array:
     """All images (N, C, D, H, W) in their frames: (N, C, .)."""
     frames = np.empty((*U.shape[:2], frame_size(rule)), U.dtype)
 
-    def fill(plane: tuple[int, int]) -> None:
-        run.put_in_frame(U[plane], frames[plane], rule)
+    (N, C), lines = U.shape[:2], rule.pixels[1].size * rule.pixels[2].size
+    many = -(-min(MOST, 1 + frames.size // PIECE) // (N * C))  # parts of an image
 
-    run_side_by_side(fill, list(np.ndindex(*U.shape[:2])), uses_blas=False)
+    def fill(piece: tuple[int, int, tuple[int, int]]) -> None:
+        n, c, lines = piece
+        run.put_in_frame(U[n, c], frames[n, c], rule, *lines)
+
+    pieces = [(n, c, part) for n in range(N) for c in range(C) for part in cut(lines, many)]
+    run_side_by_side(fill, pieces, uses_blas=False)
     return frames
 
 

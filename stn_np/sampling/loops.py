@@ -279,25 +279,23 @@ def give(
 # -------------------------------------------------------------------------------- images in frames
 
 
-def put_in_frame(U: Array, frame: Array, rule: Rule) -> None:
-    """U (D, H, W) to a frame, flat: the transpose of `take_out`."""
-    W = U.shape[2]
+def put_in_frame(U: Array, frame: Array, rule: Rule, first: int, last: int) -> None:
+    """U (D, H, W) to lines first to last of its frame, flat: the transpose of `take_out`."""
+    W, n = U.shape[2], len(rule.taps)
     xs, ys, zs = rule.pixels
-    n, start = len(rule.taps), 0
-    for k in range(zs.size):
-        for j in range(ys.size):
-            line = frame[start : start + xs.size]
-            start += xs.size
-            if zs[k] < 0 or ys[j] < 0:
-                line[:] = rule.outside
-                continue
-            pixels = U[zs[k], ys[j]]
-            for i in range(W):
-                line[n + i] = pixels[i]
-            for i in range(n):
-                left, right = xs[i], xs[n + W + i]
-                line[i] = pixels[left] if left >= 0 else rule.outside
-                line[n + W + i] = pixels[right] if right >= 0 else rule.outside
+    for number in range(first, last):
+        z, y = zs[number // ys.size], ys[number % ys.size]
+        line = frame[number * xs.size : (number + 1) * xs.size]
+        if z < 0 or y < 0:
+            line[:] = rule.outside
+            continue
+        pixels = U[z, y]
+        for i in range(W):
+            line[n + i] = pixels[i]
+        for i in range(n):
+            left, right = xs[i], xs[n + W + i]
+            line[i] = pixels[left] if left >= 0 else rule.outside
+            line[n + W + i] = pixels[right] if right >= 0 else rule.outside
 
 
 def take_out(dframe: Array, dU: Array, rule: Rule) -> None:
@@ -397,7 +395,7 @@ def sample(
     for n in range(images[0], images[1]):
         frame = frames[n if keep_frames else 0]
         for c in range(V.shape[1] if U.size > 0 else 0):
-            put_in_frame(U[n, c], frame[c], rule)
+            put_in_frame(U[n, c], frame[c], rule, 0, rule.pixels[1].size * rule.pixels[2].size)
         for p in range(points[0], points[1], BLOCK):
             q = min(p + BLOCK, points[1])
             m, first = (n, p) if keep_places else (0, 0)

@@ -601,7 +601,8 @@ def test_help_is_light_and_module_runs() -> None:
         "import sys, runpy; sys.argv[1:] = ['--help']\n"
         "try: runpy.run_module('stn_np', run_name='__main__')\n"
         "except SystemExit as e: assert e.code == 0\n"
-        "heavy = {'matplotlib', 'tqdm', 'pooch', 'PIL', 'scipy', 'torch', 'numba'} & set(sys.modules)\n"
+        "heavy = {'matplotlib', 'tqdm', 'pooch', 'PIL', 'scipy', 'torch', 'numba'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     root = str(Path(stn_np.__file__).parents[1])
