@@ -108,9 +108,7 @@ def mirror(x: Number, axis: Axis) -> tuple[Number, Number]:
     """REFLECTION: a point outside is mirrored at both ends as often as needed."""
     T = type(x)
     near = is_near(x, axis)
-    x = (
-        x if near | (axis.n > 2) else axis.low
-    )  # as `padding.mirror`, which moves few pixels' points
+    x = x if near | (axis.n > 2) else axis.low  # `padding.mirror` does that too
     x = x - axis.low
     sign = T(-1) if x < T(0) else T(1)
     x = abs(x)

@@ -6,6 +6,7 @@ All other tests of `tests/sampling` run on the path that is in use, and `.ci/run
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from itertools import product
 from typing import Any
@@ -22,9 +23,11 @@ from stn_np.sampling.kernels import LINEAR
 from stn_np.sampling.rules import MODES
 
 NUMBA = importlib.util.find_spec("numba") is not None
+#: Compiling takes a minute; whoever turns the loops off does not want it.
+TO_COMPILE = NUMBA and os.environ.get(fast.SWITCH) != "0"
 PATHS = [
     "python",
-    pytest.param("1", id="compiled", marks=pytest.mark.skipif(not NUMBA, reason="no Numba")),
+    pytest.param("1", id="compiled", marks=pytest.mark.skipif(not TO_COMPILE, reason="no Numba")),
 ]
 PLANES = ((3, 2, 4, 7), (3, 5))
 VOLUMES = ((2, 2, 3, 5, 4), (2, 3, 2))
@@ -102,6 +105,24 @@ def test_dtypes(path: str, rng: Any, U_dtype: Any, grid_dtype: Any) -> None:
     agree(path, stn_np.grid_sample, *arguments, dV=dV, tolerance=tolerance)
 
 
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("grid_dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("U_dtype", FLOATS)
+def test_the_identity_is_exact(
+    path: str, rng: Any, U_dtype: Any, grid_dtype: Any, corners: bool
+) -> None:
+    """Also float32 points of float64 images, which the loops locate in float64."""
+    U, theta = rng.normal(size=(1, 1, 3, 28)).astype(U_dtype), np.eye(2, 3)[None].astype(grid_dtype)
+    grid, _ = stn_np.affine_grid(theta, (3, 28), align_corners=corners)
+    for sampler, points in (
+        (stn_np.grid_sample, (grid,)),
+        (stn_np.affine_sample, (theta, (3, 28))),
+    ):
+        V, dU, _ = along(path, sampler, U, *points, dV=-U, align_corners=corners)
+        assert_equal(V, U)
+        assert_equal(dU, -U)
+
+
 @pytest.mark.parametrize("padding", EVERY_PADDING)
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_is_read_or_written_out_of_bounds(rng: Any, mode: str, padding: str) -> None:
@@ -137,7 +158,7 @@ def test_grids_in_any_order_of_memory(path: str, rng: Any, axis: int | None) -> 
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not NUMBA:
+    if not TO_COMPILE:
         pytest.skip("no Numba")
     monkeypatch.setenv(fast.SWITCH, "1")
 
