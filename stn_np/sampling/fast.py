@@ -6,7 +6,7 @@ Numba is imported when the first image is sampled. It keeps what it compiled in 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from math import prod
 from types import FunctionType, SimpleNamespace
@@ -20,7 +20,6 @@ from stn_np.sampling.coordinates import FAR, pixels_per_unit, rounding_constant
 from stn_np.sampling.kernels import BY_NAME
 from stn_np.sampling.padding import PADDINGS
 from stn_np.sampling.rules import Rules
-from stn_np.threads import run as run_side_by_side
 
 #: Turns the loops off ("0"), or runs them as plain Python ("python"), for tests.
 SWITCH = "STN_NP_FAST"
@@ -152,6 +151,13 @@ class Piece(NamedTuple):
     points: tuple[int, int]
 
 
+def run_side_by_side(work: Callable[[Any], None], pieces: Sequence[Any]) -> None:
+    """`stn_np.threads.run`, imported when first needed: it brings much with it."""
+    from stn_np.threads import run
+
+    run(work, pieces, uses_blas=False)
+
+
 def cut(n: int, many: int) -> Iterator[tuple[int, int]]:
     """0 to n in so many parts, or n where that is less."""
     many = max(1, min(n, many))
@@ -213,7 +219,7 @@ def sample(
         here = places if keep_places else empty_places(rule, 1, loops.BLOCK, needs_sign=False)
         run.sample(*piece, source, volumes, into, here, V, rule, (keep, keep_places))
 
-    run_side_by_side(forward, pieces, uses_blas=False)
+    run_side_by_side(forward, pieces)
     kept = Kept(rule, places, frames if has_slope else None, pieces, N, out_size, maps)
     U_dtype = U.dtype
 
@@ -268,7 +274,7 @@ def in_frames(run: Any, U: Array, rule: loops.Rule) -> Array:
         run.put_in_frame(U[n, c], frames[n, c], rule, *lines)
 
     pieces = [(n, c, part) for n in range(N) for c in range(C) for part in cut(lines, many)]
-    run_side_by_side(fill, pieces, uses_blas=False)
+    run_side_by_side(fill, pieces)
     return frames
 
 
@@ -286,7 +292,7 @@ def spread(run: Any, kept: Kept, dV: Array, U_shape: tuple[int, ...]) -> Array:
     def work(piece: tuple[tuple[int, int], tuple[int, int]]) -> None:
         run.spread(*piece, size, kept.places, dV, dU, rule)
 
-    run_side_by_side(work, pieces, uses_blas=False)
+    run_side_by_side(work, pieces)
     return (dU if U_shape[0] == N else dU.sum(axis=0)).reshape(U_shape)
 
 
@@ -301,7 +307,7 @@ def slope(run: Any, kept: Kept, dV: Array) -> Array:
     def work(piece: Piece) -> None:
         run.slope(*piece, (H, W), kept.frames, kept.places, dV, ds, kept.rule)
 
-    run_side_by_side(work, kept.pieces, uses_blas=False)
+    run_side_by_side(work, kept.pieces)
     if maps:
         dA: Array = ds.sum(axis=2, dtype=np.float64)
         return dA.transpose(1, 0, 2)
