@@ -26,12 +26,10 @@ def main() -> None:
         with_stn_np.append(seconds("import numpy, stn_np"))
     numpy_s, both_s = statistics.median(numpy_alone), statistics.median(with_stn_np)
     print(f"import numpy {numpy_s:.3f} s, with stn_np {both_s:.3f} s: +{both_s - numpy_s:.3f} s")
-    heavy = "'matplotlib', 'pooch', 'tqdm', 'PIL', 'cupy', 'scipy', 'torch'"
+    heavy = "'matplotlib', 'pooch', 'tqdm', 'PIL', 'cupy', 'scipy', 'torch', 'numba'"
     check = f"import sys, stn_np; print([m for m in ({heavy}) if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
-    print(
-        "imported by it of matplotlib, pooch, tqdm, PIL, cupy, scipy, torch:", found.stdout.strip()
-    )
+    print(f"imported by it of {heavy}:".replace("'", ""), found.stdout.strip())
 
 
 if __name__ == "__main__":
