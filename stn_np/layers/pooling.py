@@ -48,13 +48,39 @@ def max_pool2d(
     y = np.empty((H_out, C, W_out, N), x.dtype)
     # Which pixel of its window won, v k + u: a byte each. Later pixels have larger numbers.
     winner = np.empty(y.shape, np.min_scalar_type(kernel**2 - 1))
-    step = max(1, BLOCK // max(1, C * W * N))
-    blocks = [range(i, min(i + step, H_out)) for i in range(0, H_out, step)]
-    shape = (min(step, H_out), C, W, N)
-    over_rows, larger = np.empty(shape, x.dtype), np.empty(shape, bool)
+    find_largest(x_rows, y, winner, sizes)
+    images = as_images(y)
+
+    # Whether each pixel is in exactly one window, so that its gradient is written once.
+    tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
+
+    @pullback(dy=images)
+    def backward(dy: Array) -> Array:
+        dy_rows = rows_outermost(dy.astype(x.dtype, copy=False))
+        dx = (np.empty if tiled else np.zeros)(x_rows.shape, x.dtype)
+        for block, u, v in product(blocks_of(sizes), range(kernel), range(kernel)):
+            pixels, windows = part_of(block, u, v, sizes)
+            won = winner[windows] == v * kernel + u
+            if tiled:
+                np.multiply(dy_rows[windows], won, out=dx[pixels])
+            else:
+                dx[pixels] += dy_rows[windows] * won
+        return as_images(dx)
+
+    return images, backward
+
+
+def find_largest(x_rows: Array, y: Array, winner: Array, sizes: gpu.Sizes) -> None:
+    """Fill y and winner (H', C, W', N) from x (H, C, W, N).
+
+    First over a window's rows, then over its columns: whole rows lie in one piece of memory.
+    """
+    N, C, _, W, _, W_out, kernel, stride = sizes
+    blocks = blocks_of(sizes)
+    shape = (max(map(len, blocks), default=0), C, W, N)
+    over_rows, larger = np.empty(shape, x_rows.dtype), np.empty(shape, bool)
     row, number = np.empty(shape, winner.dtype), np.empty(shape, winner.dtype)
 
-    # First over a window's rows, then over its columns: whole rows lie in one piece of memory.
     for block in blocks:
         size, place = len(block), slice(block.start, block.stop)
         best, its_row = x_rows[rows_at(0, block, sizes)[0]], row[:size]
@@ -80,27 +106,6 @@ def max_pool2d(
             np.maximum(candidate, target, out=target)
             np.multiply(its_row[:, :, columns], larger[:size, :, :n], out=number[:size, :, :n])
             np.maximum(number[:size, :, :n], its_winner[:, :, :n], out=its_winner[:, :, :n])
-    images = as_images(y)
-
-    # Whether each pixel is in exactly one window, so that its gradient is written once.
-    tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
-
-    @pullback(dy=images)
-    def backward(dy: Array) -> Array:
-        dy_rows = rows_outermost(dy.astype(x.dtype, copy=False))
-        dx = (np.empty if tiled else np.zeros)(x_rows.shape, x.dtype)
-        won = np.empty((shape[0], C, W_out, N), bool)
-        for block, u, v in product(blocks, range(kernel), range(kernel)):
-            (rows, m), (columns, n) = rows_at(u, block, sizes), columns_at(v, sizes)
-            part = (slice(block.start, block.start + m), slice(None), slice(n))
-            np.equal(winner[part], v * kernel + u, out=won[:m, :, :n])
-            if tiled:
-                np.multiply(dy_rows[part], won[:m, :, :n], out=dx[rows][:, :, columns])
-            else:
-                dx[rows][:, :, columns] += dy_rows[part] * won[:m, :, :n]
-        return as_images(dx)
-
-    return images, backward
 
 
 def avg_pool2d(
@@ -119,12 +124,11 @@ def avg_pool2d(
     rows = np.minimum(kernel, H - stride * np.arange(H_out))
     cols = np.minimum(kernel, W - stride * np.arange(W_out))
     share = (1.0 / (rows[:, None] * cols)).astype(x.dtype)[:, None, :, None]  # 1 / window's pixels
+    blocks = blocks_of(sizes)
     y = np.zeros((H_out, C, W_out, N), x.dtype)
-    for i in range(H_out):
-        for r in range(i * stride, min(i * stride + kernel, H)):
-            for v in range(kernel):
-                columns, n = columns_at(v, sizes)
-                y[i, :, :n] += x_rows[r][:, columns]
+    for block, u, v in product(blocks, range(kernel), range(kernel)):
+        pixels, windows = part_of(block, u, v, sizes)
+        y[windows] += x_rows[pixels]
     y *= share
     images = as_images(y)
 
@@ -132,11 +136,9 @@ def avg_pool2d(
     def backward(dy: Array) -> Array:
         each = rows_outermost(dy) * share
         dx = np.zeros(x_rows.shape, x.dtype)
-        for i in range(H_out):
-            for r in range(i * stride, min(i * stride + kernel, H)):
-                for v in range(kernel):
-                    columns, n = columns_at(v, sizes)
-                    dx[r][:, columns] += each[i, :, :n]
+        for block, u, v in product(blocks, range(kernel), range(kernel)):
+            pixels, windows = part_of(block, u, v, sizes)
+            dx[pixels] += each[windows]
         return as_images(dx)
 
     return images, backward
@@ -167,6 +169,13 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
+def blocks_of(sizes: gpu.Sizes) -> list[range]:
+    """Rows of windows that are worked on at a time: all, or as many as stay in the cache."""
+    step = max(1, BLOCK // max(1, sizes.C * sizes.W * sizes.N))
+    H_out = sizes.H_out
+    return [range(i, min(i + step, H_out)) for i in range(0, H_out, step)]
+
+
 def rows_at(u: int, block: range, sizes: gpu.Sizes) -> tuple[slice, int]:
     """The u-th row of each window in a block of rows of windows, and how many windows have one."""
     n = max(0, min(len(block), (sizes.H - u - 1) // sizes.stride + 1 - block.start))
@@ -178,6 +187,15 @@ def columns_at(v: int, sizes: gpu.Sizes) -> tuple[slice, int]:
     """The v-th column of each window, and how many windows have one (the first n)."""
     n = max(0, min(sizes.W_out, (sizes.W - v - 1) // sizes.stride + 1))
     return slice(v, v + (n - 1) * sizes.stride + 1, sizes.stride), n
+
+
+def part_of(
+    block: range, u: int, v: int, sizes: gpu.Sizes
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Pixel (u, v) of each window in a block: where the pixels are, and which windows have one."""
+    (rows, m), (columns, n) = rows_at(u, block, sizes), columns_at(v, sizes)
+    windows = slice(block.start, block.start + m), slice(None), slice(n)
+    return (rows, slice(None), columns), windows
 
 
 def check_pooling(x: Array, kernel: int, stride: int | None, ceil_mode: bool) -> gpu.Sizes:
