@@ -8,15 +8,13 @@ Run:  python benchmarks/sampler.py
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from side_by_side import machine, medians
+from side_by_side import arguments, medians, report
+from tables import Row
 
 import stn_np
-from stn_np.training.memory import keep_freed_memory
 
 #: Mode, shape of U, and (H', W') or (D', H', W').
 CASES = [
@@ -47,8 +45,8 @@ def inputs(U_shape: tuple[int, ...], out: tuple[int, ...]) -> tuple[np.ndarray, 
     return U, grid, rng.standard_normal((N, C, *out), dtype=np.float32)
 
 
-def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: int) -> None:
-    """Print the rows of one case."""
+def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: int) -> list[Row]:
+    """The rows of one case: one for each pass."""
     U, grid, dV = inputs(U_shape, out)
     U_t = torch.from_numpy(U).requires_grad_()
     grid_t = torch.from_numpy(np.ascontiguousarray(grid)).requires_grad_()
@@ -79,28 +77,25 @@ def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: i
             "torch": lambda: torch.autograd.grad(V_t, (U_t, grid_t), dV_t, retain_graph=True),
         },
     }
+    group = "bilinear" if (mode, len(out)) == ("bilinear", 2) else "others"
+    size = f"{U_shape} to {'x'.join(map(str, out))}"
+    found: list[Row] = []
     for name, sides in passes.items():
         t = medians(sides, rounds)
-        size = f"{U_shape} to {'x'.join(map(str, out))}"
-        print(
-            f"| {mode} | {size} | {name} | {1e3 * t['ours']:.2f} | {1e3 * t['torch']:.2f} "
-            f"| {t['ours'] / t['torch']:.2f} |",
-            flush=True,
-        )
+        row = {"group": group, "mode": mode, "size": size, "pass": name}
+        row |= {f"{side}_ms": 1e3 * seconds for side, seconds in t.items()}
+        found.append({**row, "ratio": t["ours"] / t["torch"]})
+    return found
+
+
+def rows(rounds: int) -> list[Row]:
+    """The rows of all cases."""
+    return [row for case in CASES for row in compare(*case, rounds)]
 
 
 def main() -> None:
-    """Print the table of all cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=31)
-    rounds = parser.parse_args().rounds
-    keep_freed_memory()  # for both: PyTorch's CPU arrays come from the same C library
-    print(
-        machine(),
-        "\n\n| mode | size | pass | stn_np, ms | PyTorch, ms | ratio |\n|---|---|---|---|---|---|",
-    )
-    for case in CASES:
-        compare(*case, rounds)
+    """Print the tables."""
+    report("sampler", rows, arguments(__doc__, rounds=31))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""Time several callables against each other, fairly, on a noisy machine."""
+"""What the timings share: sides that take turns, the machine's name, the printed table."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
-
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tables
+from tables import Row
 from threadpoolctl import ThreadpoolController
 
-from stn_np import threads
+from stn_np.training.memory import keep_freed_memory
 
 
 def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -45,6 +50,8 @@ def machine() -> dict[str, Any]:
     """What a table was measured on: processor, BLAS, threads, versions, day."""
     import torch
 
+    from stn_np import threads  # version 0.1, whose steps are profiled as well, has no such module
+
     blas = ThreadpoolController().select(user_api="blas").info()
     return {
         "processor": processor(),
@@ -60,3 +67,37 @@ def machine() -> dict[str, Any]:
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def short_name(processor: str) -> str:
+    """The name without trade marks and clock: "Intel(R) Xeon(R) X CPU @ 2 GHz" is "Intel Xeon X"."""
+    return " ".join(re.sub(r"\((R|TM)\)|CPU|@.*", " ", processor, flags=re.I).split())
+
+
+def arguments(doc: str | None, rounds: int, **flags: str) -> argparse.Namespace:
+    """The command line of a timing: how many rounds, and flags with their help."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"default: {rounds}")
+    parser.add_argument("--json", type=Path, help="write the rows to this file, print nothing")
+    for flag, text in flags.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=text)
+    return parser.parse_args()
+
+
+def report(name: str, rows: Callable[[int], list[Row]], options: argparse.Namespace) -> None:
+    """Measure, and print the machine and the tables, or write the rows as JSON.
+
+    Freed memory is kept, for both sides: PyTorch's CPU arrays come from the same C library.
+    """
+    keep_freed_memory()
+    found = rows(options.rounds)
+    if options.json:
+        options.json.write_text(json.dumps(found))
+        return
+    about = machine()
+    print("; ".join(f"{key}: {value}" for key, value in about.items()))
+    for table in tables.TABLES.values():
+        if table.of == name:
+            print(f"\n{table.markdown({short_name(about['processor']): found})}")
