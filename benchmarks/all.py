@@ -115,7 +115,7 @@ def kept(file: Path, about: dict[str, Any]) -> dict[str, Any]:
 def as_json(found: dict[str, Any]) -> str:
     """JSON with one line for each row."""
     text = json.dumps(found, indent=1, ensure_ascii=False)
-    return re.sub(r"\n {4,}|\n {3}(?=\})", " ", text).replace("{ ", "{").replace(" }", "}") + "\n"
+    return re.sub(r"\n {5,}|\n {4}(?=\})", " ", text) + "\n"
 
 
 def main() -> None:

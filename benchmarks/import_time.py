@@ -32,7 +32,9 @@ def rows(rounds: int) -> list[Row]:
             times[side].append(seconds(statement))
     found = {side: statistics.median(some) for side, some in times.items()}
     check = f"import sys, stn_np; print(*[m for m in {HEAVY} if m in sys.modules])"
-    output = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    output = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
     return [
         {**found, "beyond_s": found["both_s"] - found["numpy_s"], "heavy": output.stdout.split()}
     ]

@@ -70,7 +70,7 @@ def machine() -> dict[str, Any]:
 
 
 def short_name(processor: str) -> str:
-    """The name without trade marks and clock: "Intel(R) Xeon(R) X CPU @ 2 GHz" is "Intel Xeon X"."""
+    """The name without trade marks and clock: Intel(R) Xeon(R) X CPU @ 2 GHz is Intel Xeon X."""
     return " ".join(re.sub(r"\((R|TM)\)|CPU|@.*", " ", processor, flags=re.I).split())
 
 

@@ -173,13 +173,7 @@ class TrainingStep:
         self._optimizer.update(numbers())
 
     def _forward_backward(
-        self,
-        model: Module,
-        inputs: Array,
-        targets: Array,
-        step: Any,
-        first: int = 0,
-        share: Any = 1,
+        self, model: Module, inputs: Array, targets: Array, step: Any, first: int = 0, share: Any = 1
     ) -> list[Array]:
         """Gradients of a part of the batch, by its share; its loss by its share, and its figures.
 
