@@ -27,12 +27,16 @@ from statistics import median
 from typing import Any
 
 from side_by_side import machine, short_name
-from tables import FOLDER, Row
+from speed_tables import FOLDER, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 
 #: The last commit before the work on the speed of a step: what the profile calls "before".
 BEFORE = "d1a3d0d"
+
+#: Other work on more cores than this shows in the figures: a thread of PyTorch that has to wait for
+#: its core makes all others wait.
+TOO_BUSY = 0.1
 
 #: Name: the command, and how many rounds; with --quick.
 TIMINGS: dict[str, tuple[list[str], int, int]] = {
@@ -112,6 +116,32 @@ def kept(file: Path, about: dict[str, Any]) -> dict[str, Any]:
     return old["tables"]
 
 
+def cores_busy() -> tuple[float, float]:
+    """Seconds that all cores have worked, and that our ended processes have; 0, 0 outside Linux."""
+    try:
+        words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return 0.0, 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, words[:8])
+    ours = os.times()
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK"), ours.children_user + ours.children_system
+
+
+def measured(name: str, quick: bool) -> Row:
+    """One timing: its rows, the day, and how many cores were busy with other work meanwhile."""
+    command, rounds, few = TIMINGS[name]
+    measure = profile if name == "profile" else run
+    start, (all_before, ours_before) = time.perf_counter(), cores_busy()
+    rows = measure(command, few if quick else rounds)
+    seconds, (all_after, ours_after) = time.perf_counter() - start, cores_busy()
+    others = max(0.0, (all_after - all_before - ours_after + ours_before) / seconds)
+    print(f"{name}: {len(rows)} rows in {seconds:.0f} s", flush=True)
+    if others > TOO_BUSY:
+        print(f"  beside other work on {others:.2f} cores: measure it again", file=sys.stderr)
+    return {"date": time.strftime("%Y-%m-%d"), "other_work": round(others, 2), "rows": rows}
+
+
 def as_json(found: dict[str, Any]) -> str:
     """JSON with one line for each row."""
     text = json.dumps(found, indent=1, ensure_ascii=False)
@@ -128,16 +158,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the result files")
     options = parser.parse_args()
     about = machine()
-    date = about.pop("date")
+    del about["date"]  # each table has its own
     file = file_of(about, options.out)
     tables = kept(file, about) if options.only else {}
     for name in options.only or TIMINGS:
-        command, rounds, few = TIMINGS[name]
-        measure = profile if name == "profile" else run
-        start = time.perf_counter()
-        rows = measure(command, few if options.quick else rounds)
-        print(f"{name}: {len(rows)} rows in {time.perf_counter() - start:.0f} s", flush=True)
-        tables[name] = {"date": date, "rows": rows}
+        tables[name] = measured(name, options.quick)
         found = {"name": short_name(about["processor"]), "machine": about, "tables": tables}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(as_json(found), "utf-8")

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 from side_by_side import arguments, medians, report
-from tables import Row
+from speed_tables import Row
 
 from stn_np.layers.convolution import direct
 from stn_np.layers.convolution_spectral import pays, spectral

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 
 import numpy as np
 from side_by_side import arguments, medians, report
-from tables import Row
+from speed_tables import Row
 
 import stn_np
 from stn_np.sampling.affine_sample import affine_sample

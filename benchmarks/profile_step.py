@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from side_by_side import arguments, report
-from tables import Row
+from speed_tables import Row
 from threadpoolctl import threadpool_limits
 
 from stn_np import models

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from side_by_side import arguments, medians, report
-from tables import Row
+from speed_tables import Row
 
 import stn_np
 

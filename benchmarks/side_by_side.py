@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tables
-from tables import Row
+import speed_tables as tables
+from speed_tables import Row
 from threadpoolctl import ThreadpoolController
 
 from stn_np.training.memory import keep_freed_memory
@@ -46,14 +46,12 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def machine() -> dict[str, Any]:
+def machine(with_torch: bool = True) -> dict[str, Any]:
     """What a table was measured on: processor, BLAS, threads, versions, day."""
-    import torch
-
     from stn_np import threads  # version 0.1, whose steps are profiled as well, has no such module
 
     blas = ThreadpoolController().select(user_api="blas").info()
-    return {
+    about = {
         "processor": processor(),
         "cores": threads.available_cores(),
         "threads": threads.get_threads(),
@@ -64,9 +62,18 @@ def machine() -> dict[str, Any]:
         ),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
-        "date": time.strftime("%Y-%m-%d"),
     }
+    if with_torch:
+        import torch  # where it is not installed, the trainings can be timed all the same
+
+        about["torch"] = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    return {**about, "date": time.strftime("%Y-%m-%d")}
+
+
+def print_machine(with_torch: bool = True) -> None:
+    """One line that stands above a table."""
+    facts = machine(with_torch).items()
+    print("; ".join(f"{name}: {value}" for name, value in facts), flush=True)
 
 
 def short_name(processor: str) -> str:
@@ -96,8 +103,7 @@ def report(name: str, rows: Callable[[int], list[Row]], options: argparse.Namesp
     if options.json:
         options.json.write_text(json.dumps(found))
         return
-    about = machine()
-    print("; ".join(f"{key}: {value}" for key, value in about.items()))
+    print_machine()
     for table in tables.TABLES.values():
         if table.of == name:
-            print(f"\n{table.markdown({short_name(about['processor']): found})}")
+            print(f"\n{table.markdown({short_name(processor()): found})}")

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from side_by_side import arguments, medians, report
-from tables import Row
+from speed_tables import Row
 from torch import nn
 
 from stn_np import models

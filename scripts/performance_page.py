@@ -4,7 +4,7 @@
     python scripts/performance_page.py --check    fails if a page says something else than they do
 
 Written is what stands between ``<!-- table: NAME -->`` or ``<!-- figure: NAME -->`` and
-``<!-- end -->``; the names are those of benchmarks/tables.py. All else is written by hand.
+``<!-- end -->``; the names are those of benchmarks/speed_tables.py. All else is written by hand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import tables  # noqa: E402
+import speed_tables as tables  # noqa: E402
 
 PAGES = [ROOT / "docs" / "explanation" / "performance.md", ROOT / "README.md"]
 MARKED = re.compile(r"<!-- ((?:table|figure): [^>]*?) -->(.*?)<!-- end -->", re.S)

@@ -155,7 +155,7 @@ def test_the_tables_of_timings_are_those_of_the_result_files(tmp_path, monkeypat
 
 def test_timings_of_two_processors_stand_beside_each_other(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    tables = importlib.import_module("tables")
+    tables = importlib.import_module("speed_tables")
     row = {"images": "R, 28×28", "filters": 32, "batch": 256}
     row |= {"ours_ms": 50.0, "nchw_ms": 80.0, "nhwc_ms": 100.0, "ratio": 0.625}
     one = {"name": "A", "tables": {"training-step": {"rows": [row, {**row, "filters": 64}]}}}

@@ -252,6 +252,8 @@ def machines(files: list[Row]) -> str:
     cells += [[fact, *(str(file["machine"][fact]) for file in files)] for fact in facts]
     dates = [sorted({table["date"] for table in file["tables"].values()}) for file in files]
     cells.append(["measured", *(" to ".join(dict.fromkeys((d[0], d[-1]))) for d in dates)])
+    busiest = [max(table["other_work"] for table in file["tables"].values()) for file in files]
+    cells.append(["cores busy with other work, at most", *(f"{cores:.2f}" for cores in busiest)])
     return markdown(cells)
 
 
