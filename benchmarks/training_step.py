@@ -48,11 +48,12 @@ while os.getppid() == parent and time.monotonic() < end:
 class TorchSTCNN(nn.Module):
     """The same network, as a user of PyTorch would write it; takes over our initial weights."""
 
-    def __init__(self, ours: models.Model, filters: int, pooled: bool) -> None:
+    def __init__(self, ours: models.Model, filters: int) -> None:
         super().__init__()
-        (a, b), (_, H, W) = localisation_sides(ours.input_shape), ours.input_shape
-        features = cnn_features((filters, H // 2, W // 2) if pooled else ours.input_shape, filters)
-        self.pooled = pooled
+        self.pooled = hasattr(ours, "pool")
+        a, b = localisation_sides(ours.input_shape)
+        C, H, W = ours.input_shape
+        features = cnn_features((C, H // 2, W // 2) if self.pooled else (C, H, W), filters)
         self.loc1, self.loc2 = nn.Conv2d(1, 20, 5), nn.Conv2d(20, 20, 5)
         self.loc3, self.loc4 = nn.Linear(20 * a * b, 20), nn.Linear(20, 6)
         self.conv1, self.conv2 = nn.Conv2d(1, filters, 9), nn.Conv2d(filters, filters, 7)
@@ -108,7 +109,7 @@ def compare(distortion: str, filters: int, batch: int, rounds: int) -> Row:
     labels = rng.integers(0, 10, batch)
     sides: dict[str, Callable[[], float]] = {}
     for name, layout in (("nchw", torch.contiguous_format), ("nhwc", torch.channels_last)):
-        theirs = TorchSTCNN(ours, filters, hasattr(ours, "pool"))
+        theirs = TorchSTCNN(ours, filters)
         images = torch.from_numpy(x).to(memory_format=layout)
         theirs = theirs.to(memory_format=layout)
         sides[name] = torch_step(theirs, images, torch.from_numpy(labels))
