@@ -64,7 +64,8 @@ def run(settings: dict[str, Any], seed: int, validate: bool) -> dict[str, float]
     while not trainer.finished:
         trainer.train_step()
     seconds = time.perf_counter() - start
-    angles = experiment.figures(trainer.model)["angles"]
+    with trainer.optimizer.averaged():
+        angles = experiment.figures(trainer.model)["angles"]
     error = trainer.evaluate().figures["error"]
     return {"seed": seed, **angles, "error": error, "seconds": seconds}
 

@@ -16,10 +16,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from stn_np.checks import check_size
@@ -35,6 +36,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def usual_threads() -> int:
+    """One a core, or the number in OMP_NUM_THREADS, as PyTorch has it."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else available_cores()
+
+
 class _Pool:
     """The threads beside the caller's own, made when they are first needed."""
 
@@ -43,8 +50,8 @@ class _Pool:
         self.lock = threading.RLock()
         self.executor: ThreadPoolExecutor | None = None
         self.holding_blas = 0  # how many callers do just now
-        self.held = ExitStack()
-        self.blas = ThreadpoolController().select(user_api="blas")
+        self.blas = ThreadpoolController().select(user_api="blas").lib_controllers
+        self.had: list[int] = []  # its threads before
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
         """Begin work in another thread."""
@@ -61,7 +68,7 @@ class _Here(threading.local):
     working = False  # whether it works on a piece
 
 
-_pool = _Pool(available_cores())
+_pool = _Pool(usual_threads())
 _here = _Here()
 
 
@@ -81,7 +88,7 @@ def get_threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Use so many threads from now on; by default there is one for each core.
+    """Use so many threads from now on; by default there is one for each core (`usual_threads`).
 
     Results do not depend on it. TypeError or ValueError unless n is a whole number from 1 on.
     """
@@ -98,24 +105,27 @@ def one_blas_thread() -> Iterator[None]:
     pool = _pool
     with pool.lock:
         pool.holding_blas += 1
-        if pool.holding_blas == 1:
-            pool.held.enter_context(pool.blas.limit(limits=1))
+        if pool.holding_blas == 1:  # ThreadpoolController.limit does the same in ten times the time
+            pool.had = [library.num_threads for library in pool.blas]
+            for library in pool.blas:
+                library.set_num_threads(1)
     try:
         yield
     finally:
         with pool.lock:
             pool.holding_blas -= 1
             if pool.holding_blas == 0:
-                pool.held.close()
+                for library, n in zip(pool.blas, pool.had, strict=True):
+                    library.set_num_threads(n)
 
 
-def run(work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
-    """[work(piece) for piece in pieces], side by side.
+def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list[R]:
+    """[work(piece) for piece in pieces], side by side; on a GPU, where xp is CuPy, in turn.
 
     If a piece fails, those not yet begun are left out, and its error is raised. What a piece itself
     runs is not shared out again.
     """
-    if _here.working:
+    if _here.working or xp is not np:
         return [work(piece) for piece in pieces]
     results: dict[int, R] = {}
     left = deque(enumerate(pieces))

@@ -61,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """The command that was asked for; each is imported only then."""
+    if getattr(options, "threads", None) is not None:
+        from stn_np.threads import set_threads
+
+        set_threads(options.threads)
     if options.command == "train":
         from stn_np.cli.train import train
 

@@ -14,6 +14,7 @@ from stn_np.cli.report import aligned, evaluation, printable, remarks, table, wi
 from stn_np.cli.train import elsewhere
 from stn_np.experiments import open_run
 from stn_np.gpu.devices import choose_device, describe_gpu
+from stn_np.threads import get_threads
 from stn_np.training.folder import check_writable
 
 #: More, Windows does not wait for at a time.
@@ -162,6 +163,7 @@ def info(options: argparse.Namespace) -> int:
         ("numpy", np.__version__),
         ("BLAS", _blas()),
         ("cores", _cores()),
+        ("threads", f"{get_threads()} (--threads, or OMP_NUM_THREADS)"),
         ("CuPy", textwrap.fill(describe_gpu(), 72, break_long_words=False)),
         ("MNIST", _mnist()),
         ("digits", "embedded: 1,797 handwritten digits, always there"),
@@ -192,8 +194,7 @@ def _blas() -> str:
         for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
         if variable in os.environ
     ]
-    threads = ", ".join(limits) or "threads: one a core, no limit is set"
-    return ", ".join([name, *most, threads])
+    return ", ".join([name, *most, *limits])
 
 
 def _cores() -> str:

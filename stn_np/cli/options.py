@@ -135,6 +135,14 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
     )
     for name in ("train", "eval", "gradcheck"):
         _add_device(parsers[name])
+    for name in ("train", "eval", "predict"):
+        parsers[name].add_argument(
+            "--threads",
+            type=int,
+            metavar="N",
+            help="how many threads work on a CPU; results do not depend on it (default: one a "
+            "core, or OMP_NUM_THREADS)",
+        )
     parsers["warm-up"].add_argument(
         "--all", action="store_true", help="every kernel, not only those that training launches"
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stn_np.backend import Array, array_module, to_device_of
 from stn_np.checks import check_array, check_size_pair
-from stn_np.sampling import grid_sample
+from stn_np.sampling.grid_sample import grid_sample
 from stn_np.transforms import affine_grid
 
 

@@ -97,6 +97,7 @@ class PictureSettings(TrainingSettings):
         "share of each label that all classes get alike; 0: none",
         metavar="SHARE",
         minimum=0,
+        below=1,
         since_0_1=False,
     )
     data_checksum: str = setting("0")

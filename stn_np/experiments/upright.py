@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from stn_np.backend import Array
 from stn_np.transforms import Transform
 
-
 #: Pictures at a time: their grids are large.
 BLOCK = 1000
 

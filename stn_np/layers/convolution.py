@@ -101,7 +101,7 @@ def conv2d(
 def direct(
     rows: Array, weight: Array, bias: Array, steps: tuple[int, int], *, needs_dx: bool
 ) -> tuple[Array, ConvBackward]:
-    """rows (H, C, W, N) to y (H', F, W', N); backward(dy) returns (dx or None, dweight, dbias)."""
+    """Rows (H, C, W, N) to y (H', F, W', N); backward(dy) returns (dx or None, dweight, dbias)."""
     (down, across), (F, C, kh, kw) = steps, weight.shape
     H, _, W, N = rows.shape
     H_out, W_out, lines = (H - kh) // down + 1, (W - kw) // across + 1, C * kw

@@ -1,4 +1,4 @@
-r"""Convolution as three matrix products, by the convolution theorem: for wide kernels on small maps.
+r"""Convolution as three matrix products, by the convolution theorem: for wide kernels, small maps.
 
 A correlation of a map with a kernel, taken round the map's edges as if they met, is a product of
 their spectra. A valid correlation is the part of it in which no window crosses an edge. With the
@@ -78,7 +78,7 @@ def pays(H: int, W: int, N: int, weight: Array) -> bool:
 
 
 def spectral(rows: Array, weight: Array, bias: Array, *, needs_dx: bool) -> Any:
-    """rows (H, C, W, N) to y (H', F, W', N); backward(dy) returns (dx or None, dweight, dbias).
+    """Rows (H, C, W, N) to y (H', F, W', N); backward(dy) returns (dx or None, dweight, dbias).
 
     Stride 1, no padding. weight (F, C, kh, kw) and bias (F,) are of the dtype of rows.
     """
@@ -94,8 +94,8 @@ def spectral(rows: Array, weight: Array, bias: Array, *, needs_dx: bool) -> Any:
     S[:, 0, :, 0] = S[:, 1, :, 1] = w[:, 0]
     S[:, 0, :, 1] = w[:, 1]
     S[:, 1, :, 0] = -w[:, 1]
-    S = S.reshape(K, 2 * F, 2 * C)
-    Y = (S @ X).reshape(2 * K, F * N)
+    S_blocks = S.reshape(K, 2 * F, 2 * C)
+    Y = (S_blocks @ X).reshape(2 * K, F * N)
     y = np.empty((H_out, F, W_out, N), rows.dtype)
     np.add((E @ Y).reshape(H_out, W_out, F, N).transpose(0, 2, 1, 3), bias[:, None, None], out=y)
 
@@ -113,7 +113,7 @@ def spectral(rows: Array, weight: Array, bias: Array, *, needs_dx: bool) -> Any:
         if not needs_dx:
             return None, dweight, dbias
 
-        dX = (S.transpose(0, 2, 1) @ dY).reshape(2 * K, C * N)
+        dX = (S_blocks.transpose(0, 2, 1) @ dY).reshape(2 * K, C * N)
         dx = (D.T @ dX).reshape(H, W, C, N).transpose(0, 2, 1, 3)
         return np.ascontiguousarray(dx), dweight, dbias  # in the order of all feature maps
 

@@ -146,8 +146,8 @@ def dropout(
 
     Any shape; shape, dtype and memory order stay. backward(dy) returns dx. m is a pure function of
     the mode's seed and step, of `stream`, which tells a network's layers apart, and of i, the place
-    in C order in the batch: the same on every device. In evaluation, mode None, y is x. TypeError or ValueError
-    if x is no floating-point array, p not in [0, 1), mode no mode.
+    in the batch in C order: the same on every device. In evaluation, mode None, y is x. TypeError
+    or ValueError if x is no floating-point array, p not in [0, 1), mode no mode.
     """
     xp = array_module(x=x)
     check_floating("x", x)

@@ -34,7 +34,7 @@ def cross_entropy(
     labels : Array
         (N,) or (N, heads): integers in [0, K), in the same library.
     label_smoothing : float
-        The share :math:`\epsilon` of the target that all classes get alike, in [0, 1] (Szegedy et
+        The share :math:`\epsilon` of the target that all classes get alike, in [0, 1) (Szegedy et
         al. 2016): a network that is certain of every training image learns nothing more from it.
     """
     xp = array_module(logits=logits, labels=labels)

@@ -69,7 +69,9 @@ def max_pool2d(
                 over_rows[n:size] = best[n:]
             best = over_rows[:size]
         largest, its_winner = y[place], winner[place]
-        largest[...], its_winner[...] = (part[:, :, ::stride][:, :, :W_out] for part in (best, its_row))
+        largest[...], its_winner[...] = (
+            part[:, :, ::stride][:, :, :W_out] for part in (best, its_row)
+        )
         for v in range(1, kernel):
             columns, n = columns_at(v, sizes)
             candidate, target = best[:, :, columns], largest[:, :, :n]

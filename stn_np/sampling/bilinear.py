@@ -11,17 +11,18 @@ test, and "outside contributes zero" is simply true. Points come in blocks that 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from stn_np.backend import Array, SampleBackward, coordinate_dtype, gather, scatter_add
-from stn_np.sampling.blocks import channel_blocks, channel_index, crop, pad, point_blocks
+from stn_np.sampling.blocks import channel_blocks, channel_index, crop, groups_of, pad, point_blocks
 from stn_np.sampling.coordinates import keep_within, pixels_per_unit, rounding_constant
 from stn_np.sampling.rules import Rules
+from stn_np.threads import share_out
 
 #: Pixels of padding on every side of the image. With two, a point at pixel -2, or one pixel beyond
 #: the last, has nothing but padding for neighbours; all points further out are moved there.
@@ -49,8 +50,10 @@ class Points(NamedTuple):
     y_sign: Array | None
 
 
-#: dL/dx and dL/dy, in pixels, a block of points at a time.
-Gradients: TypeAlias = Iterator[tuple[Points, Array, Array]]
+#: A block as the backward pass needs it: points, and their channels with dV/dx and dV/dy if kept.
+Kept: TypeAlias = tuple[Points, list[tuple[slice, Pair | None]]]
+#: Takes a block of points with dL/dx and dL/dy, in pixels, at them.
+Give: TypeAlias = Callable[[Points, Array, Array], Any]
 
 
 # --------------------------------------------------------------- from theta or a grid to pixels
@@ -110,7 +113,7 @@ class Source(NamedTuple):
     axes: tuple[Axis, Axis]
     out_size: tuple[int, int]
     locate: Callable[[slice, slice], Any]  # images and columns to x, y: shifted pixel coordinates
-    backward: Callable[[Gradients], Array]
+    backward: Callable[[Callable[[Give], list[Any]]], Array]  # calls what it is given, see there
     step: int = 1  # blocks are whole multiples of so many points
 
 
@@ -130,11 +133,14 @@ def from_grid(U: Array, grid: Array, N: int, rules: Rules) -> Source:
         y += y_axis.middle
         return x, y
 
-    def backward(gradients: Gradients) -> Array:
+    def backward(for_each_block: Callable[[Give], list[Any]]) -> Array:
         dgrid = empty((2, N, H_out * W_out), dtype)
-        for points, dx, dy in gradients:
+
+        def give(points: Points, dx: Array, dy: Array) -> None:
             np.multiply(dx, x_axis.per_unit, out=dgrid[0, points.images, points.columns])
             np.multiply(dy, y_axis.per_unit, out=dgrid[1, points.images, points.columns])
+
+        for_each_block(give)
         return dgrid.reshape(2, N, H_out, W_out).transpose(1, 2, 3, 0)
 
     return Source((x_axis, y_axis), (H_out, W_out), locate, backward)
@@ -157,12 +163,15 @@ def from_affine(
         here = images if A.shape[0] == N else slice(0, 1)
         return shifted[:, here] @ target(columns.start, columns.stop)  # eq. (1): x, y
 
-    def backward(gradients: Gradients) -> Array:
-        dA = np.zeros((N, 2, 3))
-        for points, dx, dy in gradients:
+    def backward(for_each_block: Callable[[Give], list[Any]]) -> Array:
+        def give(points: Points, dx: Array, dy: Array) -> tuple[slice, Array, Array]:
             G_T = target(points.columns.start, points.columns.stop).T
-            dA[points.images, 0] += dx @ G_T
-            dA[points.images, 1] += dy @ G_T
+            return points.images, dx @ G_T, dy @ G_T
+
+        dA = np.zeros((N, 2, 3))
+        for images, of_x, of_y in filter(None, for_each_block(give)):  # in the blocks' order
+            dA[images, 0] += of_x
+            dA[images, 1] += of_y
         return dA
 
     return Source(axes, out_size, locate, backward, step=out_size[1])  # whole rows
@@ -181,10 +190,15 @@ def target_rows(out_size: tuple[int, int], dtype: np.dtype[Any], start: int, sto
 # ------------------------------------------------------------ from pixels to the four neighbours
 
 
-def locate(
-    U_shape: tuple[int, ...], source: Source, N: int, offset: float = 0.0
-) -> Iterator[Points]:
-    """Where the points lie in the padded images, block by block; `nearest.py` has an offset."""
+class Located(NamedTuple):
+    """Where all points lie in the padded images, a block at a time."""
+
+    blocks: list[tuple[slice, slice]]  # images and columns
+    at: Callable[[tuple[slice, slice]], Points]
+
+
+def locate(U_shape: tuple[int, ...], source: Source, N: int, offset: float = 0.0) -> Located:
+    """Which blocks there are, and what is in each; `nearest.py` has an offset."""
     N_U, C, H, W = U_shape
     x_axis, y_axis = source.axes
     W_p = W + 2 * PAD
@@ -196,7 +210,9 @@ def locate(
     to_next = image if N_U == N else 0  # 0: all share one image
     first = np.arange(N, dtype=integer)[:, None] * to_next  # pixel (0, 0), less both shifts
     first = first + ((PAD - y_axis.shift) * W_p + PAD - x_axis.shift)
-    for images, columns in point_blocks(N, source.out_size[0] * source.out_size[1], source.step):
+
+    def at(block: tuple[slice, slice]) -> Points:
+        images, columns = block
         x, y = source.locate(images, columns)
         x_sign, y_sign = x_axis.move(x), y_axis.move(y)
         if offset:
@@ -208,7 +224,10 @@ def locate(
         corner *= W_p
         corner += x0.astype(integer)
         corner = (corner + first[images]).astype(np.intp, copy=False)
-        yield Points(images, columns, corner, fx, fy, x_sign, y_sign)
+        return Points(images, columns, corner, fx, fy, x_sign, y_sign)
+
+    points = source.out_size[0] * source.out_size[1]
+    return Located(point_blocks(N, points, C, source.step), at)
 
 
 # ------------------------------------------------------------------- from four neighbours to V
@@ -223,10 +242,10 @@ def bilinear(
     flat, (H_p, W_p) = padded.reshape(-1), padded.shape[2:]
     V = np.empty((N, C, H_out * W_out), U.dtype)
     keep = needs_ds and C <= FEW_CHANNELS
-    blocks: list[tuple[Points, list[tuple[slice, Pair | None]]]] = []
+    located = locate(U.shape, source, N)
 
-    for points in locate(U.shape, source, N):
-        parts = []
+    def forward(block: tuple[slice, slice]) -> Kept | None:
+        points, parts = located.at(block), []
         for channels in channel_blocks(C, points.corner.size):
             here, index = channel_index(points.corner, channels, H_p * W_p)
             corners = corners_of(flat[here:], index, W_p)
@@ -235,35 +254,48 @@ def bilinear(
             parts.append((channels, dV_dxy))
         if keep and not needs_dU:  # where they lie is no longer needed
             points = points._replace(corner=np.empty(0), fx=np.empty(0), fy=np.empty(0))
-        if needs_dU or needs_ds:
-            blocks.append((points, parts))
+        return (points, parts) if needs_dU or needs_ds else None
 
-    def gradients(dV: Array, dflat: Array | None) -> Gradients:
-        """A generator: it adds eq. (6) to dflat as it is consumed, and yields eq. (7)."""
-        for points, parts in blocks:
-            dx = dy = None
-            for channels, dV_dxy in parts:
-                dv = dV[points.images, channels, points.columns].astype(flat.dtype, copy=False)
-                if dflat is not None or not dV_dxy:
-                    here, index = channel_index(points.corner, channels, H_p * W_p)
-                if dflat is not None:
-                    spread(dflat[here:], index, W_p, dv, points)  # eq. (6)
-                if needs_ds:
-                    if not dV_dxy:
-                        dV_dxy = derivatives(corners_of(flat[here:], index, W_p), points)
-                    dx = add_channels(dx, dV_dxy[0] * dv)  # eq. (7)
-                    dy = add_channels(dy, dV_dxy[1] * dv)
-            if dx is not None and dy is not None:
-                if points.x_sign is not None and points.y_sign is not None:
-                    dx *= points.x_sign
-                    dy *= points.y_sign
-                yield points, dx, dy
+    done = [kept for kept in share_out(forward, located.blocks) if kept]
+
+    def gradients(points: Points, parts: Any, dV: Array, dflat: Array | None) -> Pair | None:
+        """Adds eq. (6) to dflat, and returns eq. (7), dL/dx and dL/dy, if needed."""
+        dx = dy = None
+        for channels, dV_dxy in parts:
+            dv = dV[points.images, channels, points.columns].astype(flat.dtype, copy=False)
+            if dflat is not None or not dV_dxy:
+                here, index = channel_index(points.corner, channels, H_p * W_p)
+            if dflat is not None:
+                spread(dflat[here:], index, W_p, dv, points)  # eq. (6)
+            if needs_ds:
+                if not dV_dxy:
+                    dV_dxy = derivatives(corners_of(flat[here:], index, W_p), points)
+                dx = add_channels(dx, dV_dxy[0] * dv)  # eq. (7)
+                dy = add_channels(dy, dV_dxy[1] * dv)
+        if dx is None or dy is None:
+            return None
+        if points.x_sign is not None and points.y_sign is not None:
+            dx *= points.x_sign
+            dy *= points.y_sign
+        return dx, dy
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
+        if not (needs_dU or needs_ds):
+            return None, None
+        dV = dV.reshape(N, C, H_out * W_out)
         dflat = np.zeros_like(flat) if needs_dU else None
-        by_block = gradients(dV.reshape(N, C, H_out * W_out), dflat)
-        ds = source.backward(by_block) if needs_ds else None
-        deque(by_block, 0)  # consumes what is left: all of it unless needs_ds
+        groups = groups_of(located.blocks, len(U) == N if needs_dU else None)
+
+        def for_each_block(give: Give) -> list[Any]:
+            def work(group: list[int]) -> list[Any]:
+                found = ((done[k][0], gradients(*done[k], dV, dflat)) for k in group)
+                return [give(points, *pair) if pair else None for points, pair in found]
+
+            return list(chain.from_iterable(share_out(work, groups)))
+
+        ds = source.backward(for_each_block) if needs_ds else None
+        if not needs_ds:
+            for_each_block(lambda points, dx, dy: None)
         if dflat is None:
             return None, ds
         return crop(dflat.reshape(padded.shape), PAD, PAD).astype(U.dtype), ds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,41 @@ from stn_np.backend import Array, array_module
 
 #: Values in flight at a time: large enough that NumPy's calls themselves (about 1 µs each) do not
 #: matter, small enough that ten such arrays stay near the core.
-BLOCK = 65_536
+BLOCK = 131_072
 
 
-def point_blocks(N: int, points: int, step: int = 1) -> Iterator[tuple[slice, slice]]:
+#: Where there is work for several threads, so many blocks of images at least.
+SHARES = 8
+
+
+def point_blocks(N: int, points: int, C: int, step: int = 1) -> list[tuple[slice, slice]]:
     """N images with so many points each as (images, points): several images, or a part of one.
 
-    An image is cut only after whole multiples of `step` points.
+    An image is cut only after whole multiples of `step` points. Each block is a piece of work for a
+    thread (`stn_np.threads`), so all have about as many images; C channels are read at each point.
     """
     part = max(1, step) * max(1, BLOCK // max(1, step))
-    images = max(1, BLOCK // max(1, points))
-    for p in range(0, points, part):
-        for n in range(0, N, images):
-            yield slice(n, min(n + images, N)), slice(p, min(p + part, points))
+    count = max(-(-N * points // BLOCK), min(SHARES, N * points * C // BLOCK))
+    count = min(max(1, count), max(1, N))
+    ends = [N * i // count for i in range(count + 1)]
+    return [
+        (slice(*images), slice(p, min(p + part, points)))
+        for p in range(0, points, part)
+        for images in pairwise(ends)
+        if N
+    ]
+
+
+def groups_of(blocks: list[tuple[slice, slice]], to_own: bool | None) -> list[list[int]]:
+    """The blocks' numbers, those in one list that must be worked on one after the other.
+
+    They give to the same pixels: those of their own images, of one image for all (to_own False), or
+    of none (None).
+    """
+    groups: dict[int, list[int]] = {}
+    for k, (images, _) in enumerate(blocks):
+        groups.setdefault(k if to_own is None else images.start * to_own, []).append(k)
+    return list(groups.values())
 
 
 def channel_blocks(C: int, points: int) -> Iterator[slice]:

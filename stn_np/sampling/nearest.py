@@ -10,8 +10,9 @@ import numpy as np
 
 from stn_np.backend import Array, SampleBackward, gather, scatter_add
 from stn_np.sampling.bilinear import PAD, Source, locate
-from stn_np.sampling.blocks import channel_blocks, channel_index, crop, pad
+from stn_np.sampling.blocks import channel_blocks, channel_index, crop, groups_of, pad
 from stn_np.sampling.rules import Rules
+from stn_np.threads import share_out
 
 
 def nearest(
@@ -22,14 +23,16 @@ def nearest(
     padded = pad(np, U, PAD, PAD, float(rules.padding_value))
     flat, plane = padded.reshape(-1), padded.shape[2] * padded.shape[3]
     V = np.empty((N, C, H_out * W_out), U.dtype)
-    blocks = []
+    located = locate(U.shape, source, N, offset=0.5)
 
-    for points in locate(U.shape, source, N, offset=0.5):
-        for channels in channel_blocks(C, points.corner.size):
-            here, index = channel_index(points.corner, channels, plane)
-            V[points.images, channels, points.columns] = gather(flat[here:], index)
-        if needs_dU:
-            blocks.append((points.images, points.columns, points.corner))
+    def forward(block: tuple[slice, slice]) -> Array:
+        images, columns, corner, *_ = located.at(block)
+        for channels in channel_blocks(C, corner.size):
+            here, index = channel_index(corner, channels, plane)
+            V[images, channels, columns] = gather(flat[here:], index)
+        return corner if needs_dU else corner[:0]
+
+    corners = share_out(forward, located.blocks)
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         # Eq. (4) is flat between its jumps: the grid gets exact zeros.
@@ -38,11 +41,16 @@ def nearest(
             return None, dgrid
         dV = dV.reshape(N, C, H_out * W_out)
         dflat = np.zeros_like(flat)
-        for images, columns, corner in blocks:
-            for channels in channel_blocks(C, corner.size):
-                here, index = channel_index(corner, channels, plane)
-                dv = dV[images, channels, columns].astype(dflat.dtype, copy=False)
-                scatter_add(dflat[here:], index.reshape(-1), dv.reshape(-1))
+
+        def spread(group: list[int]) -> None:
+            for k in group:
+                (images, columns), corner = located.blocks[k], corners[k]
+                for channels in channel_blocks(C, corner.size):
+                    here, index = channel_index(corner, channels, plane)
+                    dv = dV[images, channels, columns].astype(dflat.dtype, copy=False)
+                    scatter_add(dflat[here:], index.reshape(-1), dv.reshape(-1))
+
+        share_out(spread, groups_of(located.blocks, len(U) == N))
         return crop(dflat.reshape(padded.shape), PAD, PAD).astype(U.dtype), dgrid
 
     return V.reshape(N, C, H_out, W_out), backward

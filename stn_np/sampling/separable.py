@@ -6,17 +6,24 @@ their weights. For images `bilinear.py` and `nearest.py` do the same in fewer pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stn_np.backend import Array, SampleBackward, array_module, gather, scatter_add
-from stn_np.sampling.blocks import channel_blocks, channel_index, crop, pad, point_blocks
+from stn_np.sampling.blocks import (
+    channel_blocks,
+    channel_index,
+    crop,
+    groups_of,
+    pad,
+    point_blocks,
+)
 from stn_np.sampling.coordinates import FAR, to_pixels
 from stn_np.sampling.kernels import LINEAR, NEAREST, Kernel, weigh
 from stn_np.sampling.rules import Rules
+from stn_np.threads import share_out
 
 
 def separable(
@@ -29,32 +36,42 @@ def separable(
     flat, plane = padded.reshape(-1), prod(padded.shape[2:])
     first = xp.arange(N)[:, None] * (C * plane if U.shape[0] == N else 0)  # 0: all share one image
     V = xp.empty((N, C, prod(out_size)), U.dtype)
-    blocks = list(locate(xp, U.shape[2:], grid, N, rules))
+    blocks = point_blocks(N, V.shape[2], C)
 
-    for block in blocks:
-        taps = block.taps(needs_slopes=False)
-        for channels in channel_blocks(C, block.n_points):
-            here, index = channel_index(first[block.images], channels, plane)
-            V[block.images, channels, block.columns] = read(flat[here:], taps, index)[0]
+    def forward(block: tuple[slice, slice]) -> Block:
+        points = locate(xp, U.shape[2:], grid, block, N, rules)
+        taps = points.taps(needs_slopes=False)
+        for channels in channel_blocks(C, points.n_points):
+            here, index = channel_index(first[points.images], channels, plane)
+            V[points.images, channels, points.columns] = read(flat[here:], taps, index)[0]
+        return points
+
+    located = share_out(forward, blocks, xp)
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
         dV = dV.reshape(V.shape)
         dflat = xp.zeros_like(flat) if needs_dU else None
         ds = xp.zeros((n, N, V.shape[2]), flat.dtype)
         needs_slopes = needs_ds and any(k != NEAREST for k in rules.kernels(n))
-        for block in blocks:
-            taps = block.taps(needs_slopes=needs_slopes)
-            for channels in channel_blocks(C, block.n_points):
-                here, index = channel_index(first[block.images], channels, plane)
-                dv = dV[block.images, channels, block.columns].astype(flat.dtype, copy=False)
-                if dflat is not None:
-                    spread(dflat[here:], taps, index, dv)
-                if needs_slopes:
-                    _, *dV_ds = read(flat[here:], taps, index)  # along (z,) y, x
-                    for k in range(n):
-                        ds[k, block.images, block.columns] += (dv * dV_ds[n - 1 - k]).sum(axis=1)
-            for k in range(n if needs_slopes else 0):
-                ds[k, block.images, block.columns] *= block.axes[k].dx_dg
+
+        def give(group: list[int]) -> None:
+            for block in (located[k] for k in group):
+                taps = block.taps(needs_slopes=needs_slopes)
+                for channels in channel_blocks(C, block.n_points):
+                    here, index = channel_index(first[block.images], channels, plane)
+                    dv = dV[block.images, channels, block.columns].astype(flat.dtype, copy=False)
+                    if dflat is not None:
+                        spread(dflat[here:], taps, index, dv)
+                    if needs_slopes:
+                        _, *dV_ds = read(flat[here:], taps, index)  # along (z,) y, x
+                        for k in range(n):
+                            ds[k, block.images, block.columns] += (dv * dV_ds[n - 1 - k]).sum(
+                                axis=1
+                            )
+                for k in range(n if needs_slopes else 0):
+                    ds[k, block.images, block.columns] *= block.axes[k].dx_dg
+
+        share_out(give, groups_of(blocks, U.shape[0] == N if needs_dU else None), xp)
         dU = None if dflat is None else crop(dflat.reshape(padded.shape), 0, 1).astype(U.dtype)
         return dU, xp.moveaxis(ds.reshape(n, N, *out_size), 0, -1) if needs_ds else None
 
@@ -162,18 +179,24 @@ class Block(NamedTuple):
         return [axis.taps(needs_slopes) for axis in self.axes][::-1]
 
 
-def locate(xp: Any, size: tuple[int, ...], grid: Array, N: int, rules: Rules) -> Iterator[Block]:
-    """Where the points lie in images with one more line along every axis, a block at a time."""
+def locate(
+    xp: Any,
+    size: tuple[int, ...],
+    grid: Array,
+    block: tuple[slice, slice],
+    N: int,
+    rules: Rules,
+) -> Block:
+    """Where a block's points lie in images with one more line along every axis."""
     N_grid, points, n = grid.shape[0], prod(grid.shape[1:-1]), grid.shape[-1]
-    g = [grid[..., k].reshape(N_grid, points) for k in range(n)]
+    images, columns = block
+    here = images if N_grid == N else slice(0, 1), columns
     sizes, kernels = size[::-1], rules.kernels(n)  # (x, y[, z])
-    strides = [prod(s + 1 for s in sizes[:k]) for k in range(n)]
-    for images, columns in point_blocks(N, points):
-        here = images if N_grid == N else slice(0, 1), columns
-        axes = [
-            locate_axis(xp, g[k][here], sizes[k], strides[k], kernels[k], rules) for k in range(n)
-        ]
-        yield Block(images, columns, axes)
+    axes = []
+    for k in range(n):
+        stride, g = prod(s + 1 for s in sizes[:k]), grid[..., k].reshape(N_grid, points)[here]
+        axes.append(locate_axis(xp, g, sizes[k], stride, kernels[k], rules))
+    return Block(images, columns, axes)
 
 
 def locate_axis(xp: Any, g: Array, size: int, stride: int, kernel: Kernel, rules: Rules) -> Located:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stn_np import threads
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.layers import cross_entropy
 from stn_np.module import Module
-
-T = TypeVar("T")
-R = TypeVar("R")
+from stn_np.threads import share_out
 
 #: Images at a time: enough for the matrix products, few enough for the memory.
 BLOCK = 250
@@ -100,8 +97,7 @@ def measure(
         return y, xp.stack(sums)
 
     starts = range(0, len(inputs), block)
-    run = threads.run if xp is np else in_turn
-    outputs, sums = zip(*run(measure_part, starts), strict=True)
+    outputs, sums = zip(*share_out(measure_part, starts, xp), strict=True)
     total_loss, *totals = to_numpy(sum(sums[1:], start=sums[0])).tolist()
     figures = {
         name: units[name] * total / len(inputs) for name, total in zip(units, totals, strict=True)
@@ -111,16 +107,10 @@ def measure(
     )
 
 
-def in_turn(work: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
-    """`threads.run` for a GPU, which one thread keeps busy."""
-    return [work(piece) for piece in pieces]
-
-
 def in_blocks(f: Callable[[Array], Array], inputs: Array, block: int = BLOCK) -> NDArray[Any]:
     """f(inputs) for an f of each example on its own, a block at a time, as NumPy's: (N, ...)."""
-    run = threads.run if array_module(inputs=inputs) is np else in_turn
-    starts = range(0, len(inputs), block)
-    return np.concatenate(run(lambda k: to_numpy(f(inputs[k : k + block])), starts))
+    xp, starts = array_module(inputs=inputs), range(0, len(inputs), block)
+    return np.concatenate(share_out(lambda k: to_numpy(f(inputs[k : k + block])), starts, xp))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from stn_np import threads
 from stn_np.backend import Array, to_numpy
+from stn_np.threads import one_blas_thread
 from stn_np.training.evaluate import Measured, measure, unit_of
 from stn_np.training.frames import Frames
 from stn_np.training.optimizers import build_optimizer, localisation_factor
@@ -147,7 +147,7 @@ class Trainer:
             If the loss or the gradient is not finite. On the CPU nothing is changed by this step
             then; a GPU is asked later, see `synchronise`.
         """
-        with threads.one_blas_thread():  # those that wait for work would take time from the step
+        with one_blas_thread():  # those that wait for work would take time from the step
             inputs, targets = self.task.batch(self.step)
         lr = self.lr(self.step)
         try:

@@ -22,6 +22,7 @@ def setting(
     metavar: str = "",
     choices: Iterable[str] = (),
     minimum: float | None = None,
+    below: float = float("inf"),
     above: float | None = None,
     group: str = "settings",
     shown: str = "",
@@ -40,8 +41,8 @@ def setting(
         What stands for the value in the help; by default the choices, or N for whole numbers.
     choices
         The names that are known.
-    minimum, above
-        The least value that is allowed; the value that it must be above.
+    minimum, above, below
+        The least value that is allowed; what it must be above, and, if a fraction, below.
     group
         The heading in the help below which it stands.
     shown
@@ -59,6 +60,7 @@ def setting(
         "choices": known,
         "minimum": minimum,
         "above": above,
+        "below": below,
         "group": group,
         "shown": shown,
         "identity": identity,
@@ -98,6 +100,7 @@ class TrainingSettings:
         "are",
         metavar="DECAY",
         minimum=0,
+        below=1,
         since_0_1=False,
     )
     parts: int = setting(
@@ -172,7 +175,11 @@ def _check(item: Field[Any], name: str, value: Any) -> None:
     elif isinstance(item.default, float):
         above = rule["above"]
         check_number(
-            name, value, rule["minimum"] if above is None else above, open=above is not None
+            name,
+            value,
+            rule["minimum"] if above is None else above,
+            rule["below"],
+            open=above is not None,
         )
     elif rule["minimum"] is not None:
         check_size(name, value, int(rule["minimum"]))

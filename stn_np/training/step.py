@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from stn_np import threads
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.checks import format_shape
 from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
 from stn_np.module import Module, Training, apply
+from stn_np.threads import one_blas_thread, share_out
 from stn_np.training.evaluate import Loss, Score, classification_error
 from stn_np.training.optimizers import Coefficients, Optimizer
 
@@ -129,7 +129,7 @@ class TrainingStep:
         """
         if not self._graph:
             # What is not cut into parts is left to the threads of BLAS.
-            one_each = nullcontext() if self._model.mixes_images else threads.one_blas_thread()
+            one_each = nullcontext() if self._model.mixes_images else one_blas_thread()
             with quiet(), one_each:
                 step = self._optimizer.n_steps
                 self._work(inputs, targets, step, lambda: self._optimizer.advance(lr))
@@ -173,7 +173,13 @@ class TrainingStep:
         self._optimizer.update(numbers())
 
     def _forward_backward(
-        self, model: Module, inputs: Array, targets: Array, step: Any, first: int = 0, share: Any = 1
+        self,
+        model: Module,
+        inputs: Array,
+        targets: Array,
+        step: Any,
+        first: int = 0,
+        share: Any = 1,
     ) -> list[Array]:
         """Gradients of a part of the batch, by its share; its loss by its share, and its figures.
 
@@ -207,7 +213,7 @@ class TrainingStep:
                 models[i], inputs[part], targets[part], step, part.start, share
             )
 
-        found = threads.run(work, range(len(parts)))
+        found = share_out(work, range(len(parts)))
         for model in models[1:]:
             for p, q in zip(self._model.parameters(), model.parameters(), strict=True):
                 p.grad += q.grad

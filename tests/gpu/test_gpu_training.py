@@ -92,7 +92,7 @@ def gpu_curve(
     loss: Any = cross_entropy,
 ) -> tuple[np.ndarray, Optimizer]:
     """The sums after each step, made where `Trainer` makes them."""
-    optimizer = build_optimizer(name, model.to("gpu"), localisation_factor(2.0))
+    optimizer = build_optimizer(name, model.to("gpu"), localisation_factor(2.0), average=0.9)
     step = TrainingStep(model, optimizer, loss, graph=graph)
     batch = batches(distortion, dtype, "gpu")
     sums = []
@@ -354,7 +354,7 @@ def test_the_kernel_of_an_update_is_its_array_operations(
 def test_state_goes_from_device_to_device(cupy: Any, name: str) -> None:
     def stepped(device: str, state: dict | None, weights: dict | None) -> tuple:
         model = network("st-fcn", "R", np.float64, filters=32).to(device)
-        optimizer = build_optimizer(name, model, localisation_factor(2.0))
+        optimizer = build_optimizer(name, model, localisation_factor(2.0), average=0.9)
         if state is not None:
             optimizer.load_state_dict(state)
             model.load_state_dict(weights)

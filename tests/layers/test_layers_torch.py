@@ -94,11 +94,12 @@ def test_relu(xp: Any, rng: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("scale", [1.0, 300.0])
-def test_cross_entropy(xp: Any, rng: Any, dtype: Any, scale: float) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_cross_entropy(xp: Any, rng: Any, dtype: Any, scale: float, smoothing: float) -> None:
     labels = rng.integers(0, 10, 6)
     check(
         xp,
-        lambda z: layers.cross_entropy(z, xp.asarray(labels)),
-        lambda z: F.cross_entropy(z, torch.tensor(labels)),
+        lambda z: layers.cross_entropy(z, xp.asarray(labels), label_smoothing=smoothing),
+        lambda z: F.cross_entropy(z, torch.tensor(labels), label_smoothing=smoothing),
         (scale * rng.normal(size=(6, 10))).astype(dtype),
     )

@@ -121,3 +121,27 @@ def test_pooling_pullbacks_are_transposes(
     dx = backward(xp.asarray(g))
     assert dx.shape == x.shape
     assert inner(y, g) == pytest.approx(inner(x, dx), rel=1e-12, abs=1e-12)
+
+
+def test_windows_of_more_pixels_than_a_byte_can_number(xp: Any, rng: Any) -> None:
+    x = rng.permutation(3 * 36 * 40).astype(float).reshape(1, 3, 36, 40)
+    y, backward = layers.max_pool2d(xp.asarray(x), 18, 20, ceil_mode=True)
+    dy = rng.normal(size=(1, 3, 2, 2))
+    expected, largest = np.zeros_like(x), np.zeros_like(dy)
+    for c, i, j in np.ndindex(3, 2, 2):
+        window = x[0, c, 20 * i : 20 * i + 18, 20 * j : 20 * j + 18]
+        largest[0, c, i, j] = window.max()
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        expected[0, c, 20 * i + row, 20 * j + column] = dy[0, c, i, j]
+    assert_equal(y, largest)
+    assert_equal(backward(xp.asarray(dy)), expected)
+
+
+def test_what_was_pooled_may_change_before_the_backward_pass(rng: Any) -> None:
+    x = rng.normal(size=(2, 3, 6, 8))
+    _, backward = layers.max_pool2d(x.copy(), 2)
+    y, changed_backward = layers.max_pool2d(x, 2)
+    x[...] = 0
+    dy = rng.normal(size=y.shape)
+    y[...] = 7
+    assert_equal(changed_backward(dy), backward(dy))

@@ -172,3 +172,56 @@ def test_no_parameters() -> None:
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match="optimizer: .*did you mean 'adamw'"):
         build_optimizer("adam-w", Holder())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_average_follows_the_weights_and_can_take_their_place(name: str) -> None:
+    """a <- d a + (1 - d) p with d = min(decay, (1 + t) / (10 + t)), t = 1, 2, ..."""
+    model, rng = Holder(), np.random.default_rng(1)
+    optimizer = build_optimizer(name, model, average=0.6)
+    averages = [p.data.copy() for p in model.parameters()]
+    for t in range(1, 30):
+        set_gradients(model, rng)
+        optimizer.step(0.01)
+        d = min(0.6, (1 + t) / (10 + t))
+        averages = [
+            d * a + (1 - d) * p.data for a, p in zip(averages, model.parameters(), strict=True)
+        ]
+    arrays, trained = (
+        [p.data for p in model.parameters()],
+        [p.data.copy() for p in model.parameters()],
+    )
+    with optimizer.averaged():
+        for p, x, average in zip(model.parameters(), arrays, averages, strict=True):
+            assert p.data is x
+            np.testing.assert_allclose(x, average, rtol=1e-13)
+    for x, before in zip(arrays, trained, strict=True):
+        np.testing.assert_array_equal(x, before)
+
+
+def test_averages_go_away_when_an_error_does() -> None:
+    model = Holder()
+    optimizer = build_optimizer("sgd", model, average=0.6)
+    set_gradients(model, np.random.default_rng(1))
+    optimizer.step(0.01)
+    before = model.state_dict()
+    with pytest.raises(ArithmeticError), optimizer.averaged():
+        raise ArithmeticError
+    for key, x in model.state_dict().items():
+        np.testing.assert_array_equal(x, before[key])
+
+
+def test_without_averaging_there_is_no_state_for_it_and_the_weights_stay() -> None:
+    model = Holder()
+    optimizer = build_optimizer("adam", model)
+    assert not any("other" in key for key in optimizer.state_dict())
+    before = model.state_dict()
+    with optimizer.averaged():
+        for key, x in model.state_dict().items():
+            np.testing.assert_array_equal(x, before[key])
+
+
+@pytest.mark.parametrize("average", [1.0, -0.1, float("nan")])
+def test_bad_averages(average: float) -> None:
+    with pytest.raises(ValueError, match="average: expected"):
+        build_optimizer("sgd", Holder(), average=average)

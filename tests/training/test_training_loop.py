@@ -262,3 +262,41 @@ def test_no_images(half: int) -> None:
     data[half] = replace(data[half], images=data[half].images[:0], labels=data[half].labels[:0])
     with pytest.raises(ValueError, match="data: expected at least one (training|test) image"):
         Trainer(experiment(tuple(data)))
+
+
+def test_averaged_weights_are_tested_shown_and_saved_and_the_others_trained() -> None:
+    settings = {"average": 0.9, "model": "st-fcn"}
+    t, plain = trainer(**settings), trainer(model="st-fcn")
+    for _ in range(t.steps_per_epoch):
+        t.train_step()
+        plain.train_step()
+    np.testing.assert_array_equal(weights(t), weights(plain))  # training is the same
+    state = state_of(t)
+    saved = {name: x for name, x in state.items() if name.startswith("weights/")}
+    averaged = t.task.model()
+    averaged.load_state_dict({name.removeprefix("weights/"): x for name, x in saved.items()})
+    assert not np.allclose(np.concatenate([x.ravel() for x in saved.values()]), weights(t))
+    found = evaluate(averaged, t.data.inputs, t.data.targets)
+    t.end_epoch()
+    assert t.evaluate().loss == found.loss != plain.evaluate().loss
+    again = trainer(**settings)
+    restore(again, state_of(t))
+    np.testing.assert_array_equal(weights(again), weights(plain))
+    assert again.evaluate().loss == found.loss
+
+
+def test_a_run_with_averages_resumes_with_the_same_bits() -> None:
+    settings = {"average": 0.9, "label_smoothing": 0.1}
+    whole, first, second = (trainer(**settings) for _ in range(3))
+    run(whole, 9)
+    run(first, 6)
+    restore(second, state_of(first))
+    run(second, 3)
+    for name, x in state_of(whole).items():
+        np.testing.assert_array_equal(state_of(second)[name], x, err_msg=name)
+
+
+def test_label_smoothing_reaches_the_loss() -> None:
+    smooth, plain = trainer(label_smoothing=0.5), trainer()
+    logits, labels = np.array([[9.0, *[0.0] * 9]]), np.array([0])
+    assert smooth.task.loss(logits, labels)[0] > plain.task.loss(logits, labels)[0] + 3

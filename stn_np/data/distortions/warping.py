@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from stn_np.backend import Array, array_module, to_device_of
-from stn_np.sampling import grid_sample
+from stn_np.sampling.grid_sample import grid_sample
 from stn_np.transforms import Transform, affine_grid
 
 #: Pictures that are warped at a time, to bound the memory that a whole test set takes.
