@@ -15,7 +15,7 @@ from side_by_side import arguments, report
 from speed_tables import Row
 
 #: What must not be imported by it.
-HEAVY = ("matplotlib", "pooch", "tqdm", "PIL", "cupy", "scipy", "torch")
+HEAVY = ("matplotlib", "pooch", "tqdm", "PIL", "cupy", "scipy", "torch", "numba")
 TIMER = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
 
 
