@@ -21,6 +21,8 @@ import sys
 import tarfile
 import tempfile
 import time
+from functools import partial
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -43,21 +45,28 @@ TIMINGS: dict[str, tuple[list[str], int, int]] = {
     "training-step": (["training_step.py"], 13, 3),
     "busy": (["training_step.py", "--busy"], 11, 3),
     "profile": (["profile_step.py"], 31, 5),
-    "sampler": (["sampler.py"], 31, 5),
+    "sampler": (["sampler.py"], 21, 5),
+    "sampler-compiled": (["sampler.py"], 21, 5),
     "grids": (["grids.py"], 51, 9),
     "convolution": (["convolution.py"], 3, 1),
     "import-time": (["import_time.py"], 15, 5),
 }
 
 
-def run(command: list[str], rounds: int, package: Path = ROOT) -> list[Row]:
-    """The rows of one benchmark, on the package in this folder."""
+#: What is measured with the compiled loops; all else is NumPy alone.
+COMPILED = {"sampler-compiled"}
+
+
+def run(command: list[str], rounds: int, package: Path = ROOT, compiled: bool = False) -> list[Row]:
+    """The rows of one benchmark, on the package in this folder; by Numba's loops or NumPy alone."""
     script, *flags = command
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
         words = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
         words += ["--rounds", str(rounds), "--json", str(out)]
-        subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(package)})
+        path = {"PYTHONPATH": str(package), "STN_NP_FAST": "" if compiled else "0"}
+        setting = {**os.environ, **path}
+        subprocess.run(words, check=True, env=setting)
         return json.loads(out.read_text())
 
 
@@ -131,7 +140,7 @@ def cores_busy() -> tuple[float, float]:
 def measured(name: str, quick: bool) -> Row:
     """One timing: its rows, the day, and how many cores were busy with other work meanwhile."""
     command, rounds, few = TIMINGS[name]
-    measure = profile if name == "profile" else run
+    measure = profile if name == "profile" else partial(run, compiled=name in COMPILED)
     start, (all_before, ours_before) = time.perf_counter(), cores_busy()
     rows = measure(command, few if quick else rounds)
     seconds, (all_after, ours_after) = time.perf_counter() - start, cores_busy()
@@ -162,6 +171,9 @@ def main() -> None:
     file = file_of(about, options.out)
     tables = kept(file, about) if options.only else {}
     for name in options.only or TIMINGS:
+        if name in COMPILED and not find_spec("numba"):
+            print(f"{name}: Numba is not installed")
+            continue
         tables[name] = measured(name, options.quick)
         found = {"name": short_name(about["processor"]), "machine": about, "tables": tables}
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 Bilinear sampling at six sizes, then the other modes, and volumes. Forward is measured without
 gradients (``torch.no_grad``, ``needs_dU=needs_dgrid=False``) and as in training, when it also
-prepares the backward pass.
+prepares the backward pass. The last row is a large picture against OpenCV's ``remap``, where OpenCV
+is installed. `all.py` measures NumPy's path and, where Numba is installed, the compiled loops.
 Run:  python benchmarks/sampler.py
 """
 
@@ -88,9 +89,38 @@ def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: i
     return found
 
 
+def compare_with_opencv(rounds: int) -> list[Row]:
+    """The row of one large picture, read through a map: OpenCV wants (H, W, C) and pixels."""
+    try:
+        import cv2
+    except ImportError:
+        return []
+    U, grid, _ = inputs((1, 3, 2048, 2048), (2048, 2048))
+    picture = np.ascontiguousarray(U[0].transpose(1, 2, 0))
+    x, y = (np.ascontiguousarray((grid[0, ..., k] + 1) * (2047 / 2)) for k in (0, 1))
+
+    def remap() -> np.ndarray:
+        return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+    def ours() -> np.ndarray:
+        return stn_np.grid_sample(U, grid, needs_dU=False, needs_dgrid=False)[0]
+
+    # OpenCV knows points to 1/32 pixel only.
+    assert np.quantile(abs(ours()[0].transpose(1, 2, 0) - remap()), 0.99) < 0.05
+    t = medians({"ours": ours, "remap": remap}, rounds)
+    row = {"group": "opencv", "mode": "bilinear", "size": "(1, 3, 2048, 2048) to 2048x2048"}
+    row |= {
+        "pass": "forward, no gradients",
+        "ours_ms": 1e3 * t["ours"],
+        "remap_ms": 1e3 * t["remap"],
+    }
+    return [{**row, "ratio": t["ours"] / t["remap"]}]
+
+
 def rows(rounds: int) -> list[Row]:
     """The rows of all cases."""
-    return [row for case in CASES for row in compare(*case, rounds)]
+    found = [row for case in CASES for row in compare(*case, rounds)]
+    return found + compare_with_opencv(min(rounds, 9))
 
 
 def main() -> None:

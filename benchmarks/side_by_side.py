@@ -19,17 +19,25 @@ from threadpoolctl import ThreadpoolController
 
 from stn_np.training.memory import keep_freed_memory
 
+#: Seconds until no thread of the other side spins any more, and of untimed calls after that.
+PAUSE, WARM = 0.01, 0.005
+
 
 def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each side. The sides alternate, so that noise falls on all alike.
 
-    Each timed call comes right after an untimed one of the same side: threads of the other side's
-    library that still spin, and caches that the other side filled, are not part of what is timed.
+    Each timed call comes right after untimed ones of the same side, and those after a pause:
+    threads of the other side's library that still spin, and caches that the other side filled, are
+    not part of what is timed. (PyTorch's threads keep their cores busy for milliseconds after a
+    call.)
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, call in sides.items():
-            call()
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            while time.perf_counter() - start < WARM:
+                call()
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)
@@ -72,8 +80,10 @@ def machine(with_torch: bool = True) -> dict[str, Any]:
 
 def print_machine(with_torch: bool = True) -> None:
     """One line that stands above a table."""
-    facts = machine(with_torch).items()
-    print("; ".join(f"{name}: {value}" for name, value in facts), flush=True)
+    from stn_np.sampling.fast import path_in_use
+
+    facts = machine(with_torch) | {"sampler": path_in_use()}
+    print("; ".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
 
 
 def short_name(processor: str) -> str:

@@ -51,6 +51,8 @@ class Table:
     def markdown(self, results: Results) -> str:
         """The whole table, or the blocks."""
         results = {name: matching(rows, self.where) for name, rows in results.items()}
+        if not any(results.values()):
+            return "Not measured yet."
         if not self.blocks:
             return self._markdown(results)
         pieces = [f"On {name}:\n\n{self._markdown({name: rows})}" for name, rows in results.items()]
@@ -127,10 +129,6 @@ _STEP_KEYS = {"images": "images", "filters": "filters", "batch": "batch"}
 TABLES = {
     "training step": Table("training-step", _STEP_KEYS, _STEP),
     "busy": Table("busy", _STEP_KEYS, _STEP),
-    "sampler, bilinear": Table("sampler", {"size": "size"}, _SAMPLER, {"group": "bilinear"}),
-    "sampler, others": Table(
-        "sampler", {"mode": "mode", "size": "size"}, _SAMPLER, {"group": "others"}
-    ),
     "grids": Table(
         "grids",
         {"grid": "side", "BLAS threads": "threads"},
@@ -157,6 +155,19 @@ TABLES = {
         "import-time", {}, [Column("seconds beyond numpy", lambda rows: _beyond(rows))]
     ),
 }
+for _of, _path in (("sampler", ""), ("sampler-compiled", ", compiled")):
+    TABLES |= {
+        f"sampler, bilinear{_path}": Table(_of, {"size": "size"}, _SAMPLER, {"group": "bilinear"}),
+        f"sampler, others{_path}": Table(
+            _of, {"mode": "mode", "size": "size"}, _SAMPLER, {"group": "others"}
+        ),
+        f"sampler, OpenCV{_path}": Table(
+            _of,
+            {"size": "size"},
+            _passes(("forward, no gradients",), "ours_ms", "remap_ms"),
+            {"group": "opencv"},
+        ),
+    }
 TABLES |= {
     f"profile, {filters} filters": Table(
         "profile", {"layer": "layer"}, _PROFILE, {"filters": filters}, blocks=True

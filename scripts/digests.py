@@ -39,6 +39,7 @@ from pathlib import Path
 os.environ.update(
     dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 )
+os.environ["STN_NP_FAST"] = "0"  # compiled loops round differently
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse

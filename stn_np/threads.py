@@ -15,15 +15,17 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from stn_np.checks import check_size
+
+if TYPE_CHECKING:  # else when they are needed: they take 10 ms
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,11 +52,20 @@ class _Pool:
         self.lock = threading.RLock()
         self.executor: ThreadPoolExecutor | None = None
         self.holding_blas = 0  # how many callers do just now
-        self.blas = ThreadpoolController().select(user_api="blas").lib_controllers
         self.had: list[int] = []  # its threads before
+
+    @cached_property
+    def blas(self) -> list[Any]:
+        """What sets the number of threads of each BLAS that is loaded: NumPy's, if it is known."""
+        from threadpoolctl import ThreadpoolController
+
+        found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+        return found
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
         """Begin work in another thread."""
+        from concurrent.futures import ThreadPoolExecutor
+
         with self.lock:
             if self.executor is None:
                 self.executor = ThreadPoolExecutor(self.size - 1, "stn_np")
@@ -151,7 +162,8 @@ def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list
         try:
             take()
         finally:
-            wait(others)
+            for other in others:
+                other.exception()  # waits
         for other in others:
             other.result()  # raises its error
     return [results[i] for i in range(len(results))]

@@ -11,7 +11,7 @@ import pytest
 import stn_np
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("matplotlib", "pooch", "tqdm", "PIL", "cupy", "scipy", "torch")
+HEAVY = ("matplotlib", "pooch", "tqdm", "PIL", "cupy", "scipy", "torch", "numba")
 
 
 def test_import_brings_numpy_only():

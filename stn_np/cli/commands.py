@@ -154,8 +154,10 @@ def warm_up(options: argparse.Namespace) -> int:
 
 
 def info(options: argparse.Namespace) -> int:
-    """Versions, BLAS, GPU, cores and data of this machine."""
+    """Versions, BLAS, GPU, cores and data of this machine, and what samples images."""
     import numpy as np
+
+    from stn_np.sampling.fast import path_in_use
 
     rows = [
         ("stn_np", _version("stn-np")),
@@ -164,6 +166,7 @@ def info(options: argparse.Namespace) -> int:
         ("BLAS", _blas()),
         ("cores", _cores()),
         ("threads", f"{get_threads()} (--threads, or OMP_NUM_THREADS)"),
+        ("sampler", path_in_use()),
         ("CuPy", textwrap.fill(describe_gpu(), 72, break_long_words=False)),
         ("MNIST", _mnist()),
         ("digits", "embedded: 1,797 handwritten digits, always there"),

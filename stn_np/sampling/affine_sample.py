@@ -13,6 +13,8 @@ from stn_np.gpu import sampling as gpu
 from stn_np.gpu.graph import keep_for_graph
 from stn_np.sampling.bilinear import bilinear, from_affine
 from stn_np.sampling.coordinates import pixels_per_unit
+from stn_np.sampling.fast import loops_for
+from stn_np.sampling.fast import sample as sample_by_loops
 from stn_np.sampling.grid_sample import batch_size, sum_shared
 from stn_np.sampling.padding import PADDINGS
 from stn_np.sampling.rules import Rules
@@ -88,7 +90,12 @@ def warp(
     # Infinite and huge numbers are allowed, so NumPy has nothing to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
         A = theta * units
-        if xp is np:  # the one switch between CPU and GPU
+        # The one switch between the paths.
+        if xp is np and (loops := loops_for(U, A, rules)):
+            V, sampler_backward = sample_by_loops(
+                loops, U, A, theta.dtype, out_size, N, rules, **needs
+            )
+        elif xp is np:
             source = from_affine(U, A, theta.dtype, out_size, N, rules)
             V, sampler_backward = bilinear(U, source, N, rules, **needs)
         else:

@@ -8,6 +8,8 @@ from stn_np.backend import Array, SampleBackward, array_module
 from stn_np.checks import check_array, check_flag, pullback
 from stn_np.gpu import sampling as gpu
 from stn_np.sampling.bilinear import bilinear, from_grid
+from stn_np.sampling.fast import loops_for
+from stn_np.sampling.fast import sample as sample_by_loops
 from stn_np.sampling.linearised import Linearised, linearised_dgrid
 from stn_np.sampling.nearest import nearest
 from stn_np.sampling.rules import Mode, Rules
@@ -127,11 +129,13 @@ def sample(
 def _sample(
     U: Array, grid: Array, N: int, rules: Rules, needs_dU: bool, needs_dgrid: bool
 ) -> tuple[Array, SampleBackward]:
-    """The one switch between CPU and GPU. dgrid comes back for N grids."""
+    """The one switch between the paths: GPU, compiled loops, NumPy. dgrid is for N grids."""
     needs = {"needs_dU": needs_dU, "needs_ds": needs_dgrid}
     name = rules.mode if isinstance(rules.mode, str) else ""
     if name and not isinstance(U, np.ndarray):
         return gpu.sample_grid(U, grid, N, rules.for_gpu, **needs)
+    if isinstance(U, np.ndarray) and (loops := loops_for(U, grid, rules)):
+        return sample_by_loops(loops, U, grid, grid.dtype, grid.shape[1:-1], N, rules, **needs)
     if name in IN_FEWER_PASSES and grid.shape[-1] == 2 and rules.padding.neighbours:
         return IN_FEWER_PASSES[name](U, from_grid(U, grid, N, rules), N, rules, **needs)
     return separable(U, grid, N, rules, **needs)

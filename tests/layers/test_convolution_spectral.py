@@ -13,7 +13,7 @@ from stn_np import layers
 from stn_np.gradcheck import gradcheck
 from stn_np.layers import convolution
 from stn_np.layers.convolution import direct
-from stn_np.layers.convolution_spectral import pays, spectral
+from stn_np.layers.convolution_spectral import pays, spectral, transforms
 
 #: (N, C, H, W) and (F, C, kh, kw): odd and even sides, as large as the map, a single pixel, a line.
 SHAPES = [
@@ -131,3 +131,11 @@ def test_an_empty_batch() -> None:
     dx, dw, db = backward(y)
     assert dx.shape == (4, 2, 5, 0)
     assert not dw.any() and not db.any()
+
+
+@pytest.mark.parametrize(("size", "K"), [((10, 10), 52), ((7, 5), 18), ((8, 1), 5), ((1, 6), 4)])
+def test_one_frequency_of_each_conjugate_pair(size: tuple[int, int], K: int) -> None:
+    of_map, of_kernel, back = transforms(*size, 1, 1, np.dtype(np.float64))
+    assert of_map.shape == (2 * K, size[0] * size[1])
+    assert of_kernel.shape == (2 * K, 1)
+    assert_close(back @ of_map, np.eye(size[0] * size[1]), 1e-14)

@@ -10,15 +10,16 @@ import pytest
 from oracles import assert_close, assert_equal, sampled
 
 from stn_np.backend import to_numpy
+from stn_np.sampling.blocks import BLOCK, groups_of, point_blocks
 
 #: Of the image, and of the grid's points; in the order in which the sampler's blocks give out.
 LARGE = [
-    ((1, 1, 9, 11), (300, 310)),  # more points than a block in one image
+    ((1, 1, 9, 11), (360, 370)),  # more points than a block in one image
     ((2500, 1, 3, 4), (7, 9)),  # many images in a block, and more than one block
     ((3, 250, 5, 4), (19, 29)),  # more channels than fit with so many points
-    ((1, 80_000, 1, 2), (1, 1)),  # more channels than a block
-    ((2, 3, 4, 6, 5), (20, 40, 50)),
-    ((2000, 2, 2, 3, 4), (3, 3, 4)),
+    ((1, 140_000, 1, 2), (1, 1)),  # more channels than a block
+    ((2, 3, 4, 6, 5), (30, 40, 60)),
+    ((4000, 2, 2, 3, 4), (3, 3, 4)),
 ]
 
 
@@ -59,3 +60,24 @@ def test_sharing_across_blocks(rng: Any, shared: str, mode: str, padding: str) -
     for got, wanted in zip(gradients, of_copies, strict=True):
         summed = wanted if got.shape == wanted.shape else wanted.sum(0, keepdims=True)
         assert_close(got, summed, 1e-12)
+
+
+def test_what_gives_to_the_same_pixels_is_work_for_one_thread() -> None:
+    blocks = [(slice(0, 2), slice(0, 5)), (slice(2, 4), slice(0, 5)), (slice(0, 2), slice(5, 9))]
+    assert groups_of(blocks, True) == [[0, 2], [1]]  # each image has its own pixels
+    assert groups_of(blocks, False) == [[0, 1, 2]]  # one image for all
+    assert groups_of(blocks, None) == [[0], [1], [2]]  # nothing is given
+
+
+@pytest.mark.parametrize(
+    ("N", "points", "C", "step"), [(300, 784, 1, 1), (1, 10**6, 3, 1000), (5, 70_000, 8, 350)]
+)
+def test_blocks_hold_every_point_once(N: int, points: int, C: int, step: int) -> None:
+    seen = np.zeros((N, points), int)
+    blocks = point_blocks(N, points, C, step)
+    for images, columns in blocks:
+        seen[images, columns] += 1
+        assert columns.start % step == 0
+        assert (images.stop - images.start) * (columns.stop - columns.start) <= BLOCK
+    assert (seen == 1).all()
+    assert len(blocks) > 1
