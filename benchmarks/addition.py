@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from side_by_side import print_machine
+
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "addition.md"
 BEGIN, END = "<!-- written by benchmarks/addition.py -->\n", "<!-- end -->\n"
 
@@ -76,6 +78,7 @@ def main() -> None:
     for model in OPTIONS:
         if not options.table:
             train(model, options.out / model)
+    print_machine(with_torch=False)
     print(found := table(options.out))
     if options.table:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

@@ -1,21 +1,21 @@
 """Both ways of a convolution against each other, and which one the library's rule takes.
 
-Forward and backward, float32, one thread. The last lines say how often the rule is wrong.
+Forward and backward, float32, one thread. The table counts how often the rule is wrong: the other
+way would have taken less than 1 / 1.1 of the time. ``--each``: one line a shape.
 Run:  python benchmarks/convolution.py
 """
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
 
 import numpy as np
-from side_by_side import medians
+from side_by_side import arguments, medians, report
+from speed_tables import Row
 
 from stn_np.layers.convolution import direct
 from stn_np.layers.convolution_spectral import pays, spectral
 from stn_np.threads import one_blas_thread
-from stn_np.training.memory import keep_freed_memory
 
 #: Batch; (channels, filters); side of the kernels; side of the maps.
 BATCHES = (64, 256)
@@ -24,7 +24,7 @@ KERNELS = (3, 5, 7, 9)
 MAPS = (8, 10, 12, 16, 20)
 
 
-def compare(N: int, C: int, F: int, k: int, side: int, rounds: int) -> dict:
+def compare(N: int, C: int, F: int, k: int, side: int, rounds: int) -> Row:
     """Milliseconds of both ways, and the rule's choice."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((side, C, side, N), dtype=np.float32)
@@ -36,15 +36,20 @@ def compare(N: int, C: int, F: int, k: int, side: int, rounds: int) -> dict:
         "spectral": lambda: spectral(rows, weight, bias, needs_dx=True)[1](dy),
     }
     seconds = medians(sides, rounds)
+    taken = "spectral" if pays(side, side, N, weight) else "direct"
     return {
-        "shape": f"({N}, {C}, {side}, {side}) to {F} maps, {k}x{k}",
+        "batch": N,
+        "channels": f"{C} to {F}",
+        "kernel": f"{k}×{k}",
+        "maps": f"{side}×{side}",
         **{f"{name}_ms": 1e3 * t for name, t in seconds.items()},
         "ratio": seconds["spectral"] / seconds["direct"],
-        "taken": "spectral" if pays(side, side, N, weight) else "direct",
+        "taken": taken,
+        "wrong": seconds[taken] > 1.1 * min(seconds.values()),
     }
 
 
-def rows(rounds: int) -> list[dict]:
+def rows(rounds: int) -> list[Row]:
     """All shapes whose arrays are of a size that training has."""
     found = []
     with one_blas_thread():
@@ -54,23 +59,10 @@ def rows(rounds: int) -> list[dict]:
     return found
 
 
-def wrong(row: dict) -> bool:
-    """Whether the other way would have taken less than 1 / 1.1 of the time."""
-    times = row["direct_ms"], row["spectral_ms"]
-    return row[f"{row['taken']}_ms"] > 1.1 * min(times)
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    keep_freed_memory()
-    found = rows(parser.parse_args().rounds)
-    print("| shape | direct, ms | spectral, ms | ratio | taken |\n|---|---|---|---|---|")
-    for row in found:
-        numbers = f"{row['direct_ms']:.2f} | {row['spectral_ms']:.2f} | {row['ratio']:.2f}"
-        print(f"| {row['shape']} | {numbers} | {row['taken']}{' (wrong)' * wrong(row)} |")
-    print(f"\n{sum(map(wrong, found))} of {len(found)} shapes take the way that is 10 % slower.")
+    options = arguments(__doc__, rounds=7, each="one line a shape")
+    report("each-convolution" if options.each else "convolution", rows, options)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from side_by_side import print_machine
 
 from stn_np import data
 from stn_np.data import Dataset
@@ -89,6 +90,7 @@ def main() -> None:
 
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     measured_on = "validation" if options.validate else "test"
+    print_machine(with_torch=False)
     print(f"{'seed':>6} {'angles: middle half':>20} {measured_on + ' error':>17} {'time':>8}")
     runs = []
     for seed in options.seeds:

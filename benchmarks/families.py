@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from statistics import mean
 
+from side_by_side import print_machine
+
 from stn_np.transforms import FAMILIES
 
 
@@ -33,7 +35,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each (default: 1, seed 0)")
     parser.add_argument("--distortion", default="R", help="default: R")
     options = parser.parse_args()
-    print("| transform | numbers | parameters | test error, mean | each | seconds a run |")
+    print_machine(with_torch=False)
+    print("\n| transform | numbers | parameters | test error, mean | each | seconds a run |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.transforms:

@@ -2,21 +2,23 @@
 
 ThinPlateSpline is also put beside the bare matrix product of its shape, which is all that its
 forward pass has to do. The warps are of one channel, as a transformer on the input image; without
-dU is how such a transformer calls them.
+dU is how such a transformer calls them. All of it with the threads of BLAS, and with one, as in a
+training step.
 Run:  python benchmarks/grids.py
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
-from side_by_side import machine, medians
+from side_by_side import arguments, medians, report
+from speed_tables import Row
 
 import stn_np
 from stn_np.sampling.affine_sample import affine_sample
-from stn_np.training.memory import keep_freed_memory
+from stn_np.threads import one_blas_thread
 from stn_np.transforms import Affine, Projective, ThinPlateSpline, Transform
 
 N, SIZE = 256, (28, 28)
@@ -71,27 +73,38 @@ def warps(needs_dU: bool) -> tuple[Sides, Sides]:
     return forward, backward
 
 
-def report(title: str, sides: Sides, rounds: int) -> None:
-    """Print a row a side; the first is what the others are compared with."""
-    t = medians(sides, rounds)
-    first = next(iter(t.values()))
-    for name, seconds in t.items():
-        print(f"| {title} | {name} | {1e3 * seconds:.3f} | {seconds / first:.2f} |", flush=True)
+def compare(what: str, passes: tuple[Sides, Sides], rounds: int) -> list[Row]:
+    """Rows of the forward pass, the backward pass and both; ratios to the first of the sides."""
+    seconds = [medians(sides, rounds) for sides in passes]
+    seconds.append({side: seconds[0][side] + seconds[1][side] for side in seconds[0]})
+    return [
+        {
+            "what": what,
+            "pass": name,
+            "side": side,
+            "ms": 1e3 * s,
+            "ratio": s / next(iter(t.values())),
+        }
+        for name, t in zip(("forward", "backward", "both"), seconds, strict=True)
+        for side, s in t.items()
+    ]
+
+
+def rows(rounds: int) -> list[Row]:
+    """All comparisons, with the threads of BLAS and with one."""
+    found = []
+    for threads, context in (("all", nullcontext), ("one", one_blas_thread)):
+        with context():
+            some = compare("grid", grids(), rounds)
+            for needs_dU, which in ((False, "warp, without dU"), (True, "warp, with dU")):
+                some += compare(which, warps(needs_dU), rounds)
+        found += [{**row, "threads": threads} for row in some]
+    return found
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=51)
-    rounds = parser.parse_args().rounds
-    keep_freed_memory()
-    print(machine(), "\n\n| pass | what | ms | ratio to the first |\n|---|---|---|---|")
-    for name, sides in zip(("grid, forward", "grid, backward"), grids(), strict=True):
-        report(name, sides, rounds)
-    for needs_dU, which in ((False, "without dU"), (True, "with dU")):
-        forward, backward = warps(needs_dU)
-        report(f"warp, forward, {which}", forward, rounds)
-        report(f"warp, backward, {which}", backward, rounds)
+    """Print the tables."""
+    report("grids", rows, arguments(__doc__, rounds=51))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import sys
 from itertools import product
 from pathlib import Path
 
+from side_by_side import print_machine
+
 #: Epochs that take the ST-CNN and the CNN about the same time: a step of the CNN is a fifth
 #: shorter. The others get as many as the ST-CNN.
 EPOCHS = {"st-cnn": 18, "cnn": 22}
@@ -88,6 +90,7 @@ def main() -> None:
     rows = [row(train(cell, options)) for cell in cells(options)]
     head = ["distortion", "model", "transform", "parameters", "epochs"]
     head += ["test error", "paper's error", "time", "peak memory"]
+    print_machine(with_torch=False)
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     print("\n".join(rows))
 

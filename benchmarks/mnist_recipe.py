@@ -19,7 +19,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from side_by_side import processor
+from side_by_side import print_machine, processor
 
 from stn_np import data, threads
 from stn_np.data import Dataset
@@ -102,6 +102,7 @@ def main() -> None:
 
             run(ROWS[name], options.epochs, seed, options.data_dir, keep)
             print(f"{key}: {found[key]['errors'][-1]:.2f} %", flush=True)
+    print_machine(with_torch=False)
     print("\n| change | validation error, % | mean |\n|---|---|---|")
     for name in options.rows:
         keys = [f"{name}, {options.epochs} epochs, seed {seed}" for seed in options.seeds]

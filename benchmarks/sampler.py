@@ -3,21 +3,19 @@
 Bilinear sampling at six sizes, then the other modes, and volumes. Forward is measured without
 gradients (``torch.no_grad``, ``needs_dU=needs_dgrid=False``) and as in training, when it also
 prepares the backward pass. The last row is a large picture against OpenCV's ``remap``, where OpenCV
-is installed. ``stn-np info`` says which path is measured.
+is installed. `all.py` measures NumPy's path and, where Numba is installed, the compiled loops.
 Run:  python benchmarks/sampler.py
 """
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from side_by_side import machine, medians
+from side_by_side import arguments, medians, report
+from speed_tables import Row
 
 import stn_np
-from stn_np.training.memory import keep_freed_memory
 
 #: Mode, shape of U, and (H', W') or (D', H', W').
 CASES = [
@@ -48,8 +46,8 @@ def inputs(U_shape: tuple[int, ...], out: tuple[int, ...]) -> tuple[np.ndarray, 
     return U, grid, rng.standard_normal((N, C, *out), dtype=np.float32)
 
 
-def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: int) -> None:
-    """Print the rows of one case."""
+def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: int) -> list[Row]:
+    """The rows of one case: one for each pass."""
     U, grid, dV = inputs(U_shape, out)
     U_t = torch.from_numpy(U).requires_grad_()
     grid_t = torch.from_numpy(np.ascontiguousarray(grid)).requires_grad_()
@@ -80,22 +78,23 @@ def compare(mode: str, U_shape: tuple[int, ...], out: tuple[int, ...], rounds: i
             "torch": lambda: torch.autograd.grad(V_t, (U_t, grid_t), dV_t, retain_graph=True),
         },
     }
+    group = "bilinear" if (mode, len(out)) == ("bilinear", 2) else "others"
+    size = f"{U_shape} to {'x'.join(map(str, out))}"
+    found: list[Row] = []
     for name, sides in passes.items():
         t = medians(sides, rounds)
-        size = f"{U_shape} to {'x'.join(map(str, out))}"
-        print(
-            f"| {mode} | {size} | {name} | {1e3 * t['ours']:.2f} | {1e3 * t['torch']:.2f} "
-            f"| {t['ours'] / t['torch']:.2f} |",
-            flush=True,
-        )
+        row = {"group": group, "mode": mode, "size": size, "pass": name}
+        row |= {f"{side}_ms": 1e3 * seconds for side, seconds in t.items()}
+        found.append({**row, "ratio": t["ours"] / t["torch"]})
+    return found
 
 
-def compare_with_opencv(rounds: int) -> None:
-    """Print the row of one large picture, read through a map: OpenCV wants (H, W, C) and pixels."""
+def compare_with_opencv(rounds: int) -> list[Row]:
+    """The row of one large picture, read through a map: OpenCV wants (H, W, C) and pixels."""
     try:
         import cv2
     except ImportError:
-        return
+        return []
     U, grid, _ = inputs((1, 3, 2048, 2048), (2048, 2048))
     picture = np.ascontiguousarray(U[0].transpose(1, 2, 0))
     x, y = (np.ascontiguousarray((grid[0, ..., k] + 1) * (2047 / 2)) for k in (0, 1))
@@ -109,25 +108,24 @@ def compare_with_opencv(rounds: int) -> None:
     # OpenCV knows points to 1/32 pixel only.
     assert np.quantile(abs(ours()[0].transpose(1, 2, 0) - remap()), 0.99) < 0.05
     t = medians({"ours": ours, "remap": remap}, rounds)
-    print(
-        f"| bilinear | (1, 3, 2048, 2048), against cv2.remap | forward, no gradients "
-        f"| {1e3 * t['ours']:.2f} | {1e3 * t['remap']:.2f} | {t['ours'] / t['remap']:.2f} |"
-    )
+    row = {"group": "opencv", "mode": "bilinear", "size": "(1, 3, 2048, 2048) to 2048x2048"}
+    row |= {
+        "pass": "forward, no gradients",
+        "ours_ms": 1e3 * t["ours"],
+        "remap_ms": 1e3 * t["remap"],
+    }
+    return [{**row, "ratio": t["ours"] / t["remap"]}]
+
+
+def rows(rounds: int) -> list[Row]:
+    """The rows of all cases."""
+    found = [row for case in CASES for row in compare(*case, rounds)]
+    return found + compare_with_opencv(min(rounds, 9))
 
 
 def main() -> None:
-    """Print the table of all cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=31)
-    rounds = parser.parse_args().rounds
-    keep_freed_memory()  # for both: PyTorch's CPU arrays come from the same C library
-    print(
-        machine(),
-        "\n\n| mode | size | pass | stn_np, ms | PyTorch, ms | ratio |\n|---|---|---|---|---|---|",
-    )
-    for case in CASES:
-        compare(*case, rounds)
-    compare_with_opencv(min(rounds, 9))
+    """Print the tables."""
+    report("sampler", rows, arguments(__doc__, rounds=31))
 
 
 if __name__ == "__main__":

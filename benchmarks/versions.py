@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from side_by_side import print_machine
+
 WORK = """
 import sys, time
 import numpy as np
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
     sides = [Side(arguments.before), Side(arguments.after)]
+    print_machine(with_torch=False)
     print(f"{'median ms':<24}{'before':>10}{'after':>10}{'after ÷ before':>18}")
     for name in TURNS:
         times: list[list[float]] = [[], []]

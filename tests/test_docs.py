@@ -133,3 +133,40 @@ def test_every_page_of_the_site_is_in_a_table_of_contents():
             listed |= {(page.parent / f"{entry}.md").resolve() for entry in entries}
     site = {page for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert site - listed == {ROOT / "docs/index.md"}
+
+
+def test_the_tables_of_timings_are_those_of_the_result_files(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    script = importlib.import_module("performance_page")
+    script.main(["--check"])
+    marked = {name for page in script.PAGES for name, _ in script.MARKED.findall(page.read_text())}
+    on_pages = {name.removeprefix("table: ") for name in marked if name.startswith("table: ")}
+    assert on_pages >= script.tables.TABLES.keys() - {"each convolution", "import time"}
+
+    page = script.PAGES[0].read_text(encoding="utf-8")
+    number = re.search(r"table: training step -->.*?\*\*(\d\.\d\d)\*\*", page, re.S)
+    broken = tmp_path / "performance.md"
+    broken.write_text(page[: number.start(1)] + "7.77" + page[number.end(1) :], encoding="utf-8")
+    with pytest.raises(SystemExit, match="performance.md: table: training step$"):
+        script.main(["--check", str(broken)])
+    script.main([str(broken)])
+    assert broken.read_text(encoding="utf-8") == page
+
+
+def test_timings_of_two_processors_stand_beside_each_other(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("speed_tables")
+    row = {"images": "R, 28×28", "filters": 32, "batch": 256}
+    row |= {"ours_ms": 50.0, "nchw_ms": 80.0, "nhwc_ms": 100.0, "ratio": 0.625}
+    one = {"name": "A", "tables": {"training-step": {"rows": [row, {**row, "filters": 64}]}}}
+    other = {"name": "B", "tables": {"training-step": {"rows": [row]}}}
+    shown = tables.text("table: training step", [one, other]).strip().splitlines()
+    assert shown[0] == "| images | filters | batch | A | B |"
+    assert shown[2].endswith(
+        "| 32 | 256 | **0.62** (50.0, 80.0, 100.0) | **0.62** (50.0, 80.0, 100.0) |"
+    )
+    assert shown[3].endswith("| **0.62** (50.0, 80.0, 100.0) | – |")
+    said = tables.text("figure: training step", [one, other])
+    assert (
+        said == "0.62 with 32 filters and 0.62 with 64 filters (on A); 0.62 with 32 filters (on B)"
+    )

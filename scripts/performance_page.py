@@ -1,0 +1,60 @@
+"""Write the tables and figures of the timings into docs/explanation/performance.md and README.md.
+
+    python scripts/performance_page.py            from the files in benchmarks/results/speed
+    python scripts/performance_page.py --check    fails if a page says something else than they do
+
+Written is what stands between ``<!-- table: NAME -->`` or ``<!-- figure: NAME -->`` and
+``<!-- end -->``; the names are those of benchmarks/speed_tables.py. All else is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import speed_tables as tables  # noqa: E402
+
+PAGES = [ROOT / "docs" / "explanation" / "performance.md", ROOT / "README.md"]
+MARKED = re.compile(r"<!-- ((?:table|figure): [^>]*?) -->(.*?)<!-- end -->", re.S)
+
+
+def written(page: str, files: list[tables.Row]) -> str:
+    """The page with all that is marked as the files say it."""
+    return MARKED.sub(
+        lambda found: f"<!-- {found[1]} -->{tables.text(found[1], files)}<!-- end -->", page
+    )
+
+
+def differing(page: str, files: list[tables.Row]) -> Iterator[str]:
+    """Names of what is not on the page as the files say it."""
+    for name, found in MARKED.findall(page):
+        if found != tables.text(name, files):
+            yield name
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="default: both")
+    options = parser.parse_args(arguments)
+    files, wrong = tables.load(), []
+    for path in options.pages:
+        page = path.read_text(encoding="utf-8")
+        wrong += [f"{path.name}: {name}" for name in differing(page, files)]
+        if not options.check:
+            path.write_text(written(page, files), encoding="utf-8")
+    if options.check and wrong:
+        raise SystemExit("not what the result files say: " + "; ".join(wrong))
+    print(f"{'differed' if not options.check else 'wrong'}: {', '.join(wrong) or 'nothing'}")
+
+
+if __name__ == "__main__":
+    main()
