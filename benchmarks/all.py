@@ -45,9 +45,9 @@ TIMINGS: dict[str, tuple[list[str], int, int]] = {
     "training-step": (["training_step.py"], 13, 3),
     "busy": (["training_step.py", "--busy"], 11, 3),
     "profile": (["profile_step.py"], 31, 5),
-    "sampler": (["sampler.py"], 21, 5),
-    "sampler-compiled": (["sampler.py"], 21, 5),
-    "grids": (["grids.py"], 51, 9),
+    "sampler": (["sampler.py"], 15, 5),
+    "sampler-compiled": (["sampler.py"], 15, 5),
+    "grids": (["grids.py"], 31, 9),
     "convolution": (["convolution.py"], 3, 1),
     "import-time": (["import_time.py"], 15, 5),
 }

@@ -194,6 +194,13 @@ def _range(rows: list[Row], **where: Any) -> str:
     return f"{min(ratios):.1f} to {max(ratios):.1f}"
 
 
+def _of_passes(rows: list[Row]) -> str:
+    """The ranges of the passes of bilinear sampling."""
+    rows = matching(rows, {"group": "bilinear"})
+    names = dict.fromkeys(row["pass"] for row in rows)
+    return ", ".join(f"{name} {_range(rows, **{'pass': name})}" for name in names)
+
+
 def _of_modes(rows: list[Row]) -> str:
     """The ranges of the modes besides bilinear sampling of images."""
     rows = matching(rows, {"group": "others"})
@@ -227,14 +234,10 @@ FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "training step, RTS": ("training-step", _step_ratios(images="RTS, 42×42", **_BATCH)),
     "training step, TC": ("training-step", _step_ratios(images="TC, 60×60", **_BATCH)),
     "busy": ("busy", _step_ratios()),
-    "sampler, bilinear": (
-        "sampler",
-        lambda rows: ", ".join(
-            f"{name} {_range(rows, **{'group': 'bilinear', 'pass': name})}"
-            for name in dict.fromkeys(row["pass"] for row in rows)
-        ),
-    ),
+    "sampler, bilinear": ("sampler", _of_passes),
     "sampler, others": ("sampler", _of_modes),
+    "sampler, bilinear, compiled": ("sampler-compiled", _of_passes),
+    "sampler, others, compiled": ("sampler-compiled", _of_modes),
     "convolution": ("convolution", _rule),
     "import time": ("import-time", _beyond),
 }
