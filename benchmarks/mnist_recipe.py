@@ -33,8 +33,8 @@ HELD_OUT = 5_000
 
 #: The rows of the table: what is changed in the default settings.
 ROWS: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "neither smoothing nor averaging (version 0.1)": {"label_smoothing": 0.0, "average": 0.0},
+    "nothing": {},
+    "no smoothing, no averaging: version 0.1": {"label_smoothing": 0.0, "average": 0.0},
     "no label smoothing": {"label_smoothing": 0.0},
     "no averaging": {"average": 0.0},
     "label smoothing 0.05": {"label_smoothing": 0.05},

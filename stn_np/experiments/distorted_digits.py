@@ -50,7 +50,7 @@ class DistortedDigitsSettings(PictureSettings):
         "mnist": {
             "transform": "affine",
             "filters": 64,
-            "epochs": 24,
+            "epochs": 30,
             "batch_size": 256,
             "loc_lr_factor": 2.0,
             "label_smoothing": 0.1,
