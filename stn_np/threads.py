@@ -41,7 +41,8 @@ def available_cores() -> int:
 def usual_threads() -> int:
     """One a core, or the number in OMP_NUM_THREADS, as PyTorch has it."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else available_cores()
+    given = int(wanted) if wanted.isdecimal() and len(wanted) < 6 else 0
+    return given or available_cores()
 
 
 class _Pool:
@@ -51,7 +52,7 @@ class _Pool:
         self.size = size
         self.lock = threading.RLock()
         self.executor: ThreadPoolExecutor | None = None
-        self.holding_blas = 0  # how many callers do just now
+        self.holders: set[object] = set()  # those who hold BLAS just now
         self.had: list[int] = []  # its threads before
 
     @cached_property
@@ -68,7 +69,7 @@ class _Pool:
 
         with self.lock:
             if self.executor is None:
-                self.executor = ThreadPoolExecutor(self.size - 1, "stn_np")
+                self.executor = ThreadPoolExecutor(max(1, self.size - 1), "stn_np")
             # NumPy's errstate is part of the context.
             return self.executor.submit(copy_context().run, work)
 
@@ -86,6 +87,9 @@ _here = _Here()
 def _forget() -> None:
     """A forked process has the pool's memory, but none of its threads."""
     global _pool, _here
+    if _pool.had:
+        for library, n in zip(_pool.blas, _pool.had, strict=True):
+            library.set_num_threads(n)
     _pool, _here = _Pool(_pool.size), _Here()
 
 
@@ -113,21 +117,22 @@ def set_threads(n: int) -> None:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """BLAS uses one thread, in the whole process, until the last such block ends."""
-    pool = _pool
-    with pool.lock:
-        pool.holding_blas += 1
-        if pool.holding_blas == 1:  # ThreadpoolController.limit does the same in ten times the time
-            pool.had = [library.num_threads for library in pool.blas]
-            for library in pool.blas:
-                library.set_num_threads(1)
-    try:
+    pool, holder = _pool, object()
+    try:  # from here on, since Ctrl-C may come between any two lines
+        with pool.lock:
+            pool.holders.add(holder)
+            if not pool.had:  # ThreadpoolController.limit does the same in ten times the time
+                pool.had = [library.num_threads for library in pool.blas]
+                for library in pool.blas:
+                    library.set_num_threads(1)
         yield
     finally:
         with pool.lock:
-            pool.holding_blas -= 1
-            if pool.holding_blas == 0:
-                for library, n in zip(pool.blas, pool.had, strict=True):
+            pool.holders.discard(holder)
+            if not pool.holders:
+                for library, n in zip(pool.blas, pool.had, strict=False):
                     library.set_num_threads(n)
+                pool.had = []
 
 
 def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list[R]:
@@ -158,7 +163,12 @@ def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list
             _here.working = False
 
     with one_blas_thread():
-        others = [_pool.submit(take) for _ in range(min(_pool.size, len(pieces)) - 1)]
+        others = []
+        try:
+            for _ in range(min(_pool.size, len(pieces)) - 1):
+                others.append(_pool.submit(take))
+        except RuntimeError:  # the interpreter is ending, or the system has no thread to give
+            pass
         try:
             take()
         finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -300,3 +302,95 @@ def test_a_step_goes_on_with_weights_that_were_put_elsewhere(rng: np.random.Gene
     whole.n_steps = 1
     again(images, labels, 0.0)
     np.testing.assert_allclose(optimizer.seen[-2], whole.seen[-2], rtol=1e-9, atol=1e-13)
+
+
+# ------------------------------------------------------------------------ what may come in between
+
+
+def test_work_is_done_where_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.set_threads(3)
+
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert threads.share_out(abs, [-1, -2, -3]) == [1, 2, 3]
+
+
+def test_training_goes_on_in_a_thread_when_the_main_script_has_ended() -> None:
+    script = """
+import threading, time
+from stn_np import threads
+threads.set_threads(2)
+def work():
+    time.sleep(0.5)
+    print(threads.share_out(abs, [-1, -2, -3]))
+threading.Thread(target=work).start()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[1, 2, 3]\n", "")
+
+
+def test_the_number_of_threads_may_change_while_others_work() -> None:
+    threads.set_threads(4)
+    stop, errors = threading.Event(), []
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                assert threads.share_out(abs, [-1, -2, -3, -4]) == [1, 2, 3, 4]
+            except Exception as error:
+                errors.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for k in range(400):
+        threads.set_threads(1 + 3 * (k % 2))
+    stop.set()
+    worker.join()
+    assert errors == []
+
+
+def test_an_interrupt_gives_blas_its_threads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = threads._pool
+
+    class Interrupted:
+        num_threads = 2
+
+        def set_num_threads(self, n: int) -> None:
+            self.num_threads = n
+            if n == 1:
+                raise KeyboardInterrupt
+
+    blas = Interrupted()
+    monkeypatch.setattr(pool, "blas", [blas])
+    with pytest.raises(KeyboardInterrupt), threads.one_blas_thread():
+        pytest.fail("the interrupt was lost")
+    assert blas.num_threads == 2
+    assert not pool.holders
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (None, TypeError)]
+)
+def test_bad_parts(rng: np.random.Generator, parts: object, error: type[Exception]) -> None:
+    model = a_model(rng)
+    with pytest.raises(error, match="parts: expected"):
+        TrainingStep(model, AdamW(model), parts=parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [127, 129, 400])
+def test_as_many_targets_as_inputs(rng: np.random.Generator, count: int) -> None:
+    images, labels = rng.normal(size=(128, 2, 6, 7)), rng.integers(0, 4, count)
+    model = a_model(rng)
+    with pytest.raises(ValueError, match=f"targets: expected 128, one for each input, got {count}"):
+        TrainingStep(model, AdamW(model), parts=2)(images, labels, 1e-3)
+
+
+def test_a_step_that_is_refused_is_not_summed_up(rng: np.random.Generator) -> None:
+    images, labels = rng.normal(size=(128, 2, 6, 7)), rng.integers(0, 4, 128)
+    model = a_model(rng)
+    step = TrainingStep(model, AdamW(model))
+    with pytest.raises(ValueError, match="lr: expected"):
+        step(images, labels, -1.0)
+    assert not step.sums.any()

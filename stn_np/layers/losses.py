@@ -55,7 +55,8 @@ def cross_entropy(
         )
     row = np.arange(len(labels))
     z = logits - logits.max(axis=1, keepdims=True)  # the largest is 0: exp cannot overflow
-    exp_z = np.exp(z)
+    with np.errstate(under="ignore"):
+        exp_z = np.exp(z)
     sum_exp = exp_z.sum(axis=1, keepdims=True)
     target = z[row, labels]
     if epsilon:

@@ -88,7 +88,7 @@ def warp(
     units = units_of_matrix(xp, place_of(theta), size, out_size, rules.align_corners)
     keep_for_graph(units)
     # Infinite and huge numbers are allowed, so NumPy has nothing to warn of.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         A = theta * units
         # The one switch between the paths.
         if xp is np and (loops := loops_for(U, A, rules)):

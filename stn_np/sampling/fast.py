@@ -6,7 +6,7 @@ Numba is imported when the first image is sampled. It keeps what it compiled in 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import prod
 from types import FunctionType, SimpleNamespace
@@ -41,10 +41,32 @@ NUMBERS = {"ZEROS": loops.ZEROS, "BORDER": loops.BORDER, "REFLECTION": loops.REF
 def compiled() -> SimpleNamespace | str:
     """The functions of `loops.py` compiled; or why they cannot be."""
     try:
-        from numba import njit
-    except ImportError as error:  # also where Numba and NumPy do not fit each other
+        from numba import config, njit
+    except Exception as error:  # of any kind, where Numba is broken or does not fit NumPy
         found = isinstance(error, ModuleNotFoundError) and error.name == "numba"
         return "Numba is not installed" if found else f"Numba cannot be imported: {error}"
+    if getattr(config, "DISABLE_JIT", False):
+        return "Numba is told not to compile, by NUMBA_DISABLE_JIT"
+    in_use = [compile_loops(njit, cache=True)]
+
+    def sound(name: str) -> Callable[..., Any]:
+        """A function that does without the cache on the disk if that is damaged, or full."""
+
+        def call(*arguments: Any) -> Any:
+            functions = in_use[0]
+            try:
+                return functions[name](*arguments)
+            except Exception:  # none comes from the loops; and they write all that they write anew
+                in_use[0] = compile_loops(njit, cache=False)
+                return in_use[0][name](*arguments)
+
+        return call
+
+    return SimpleNamespace(**{name: sound(name) for name in in_use[0]})
+
+
+def compile_loops(njit: Any, *, cache: bool) -> dict[str, Any]:
+    """The functions of `loops.py` by name, each to be compiled when it is first called."""
     # Fused multiply-adds and nothing else: NaN and the order of sums stay what they are.
     options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     # In a copy of the module's names: there they call each other compiled, here as plain Python.
@@ -54,18 +76,22 @@ def compiled() -> SimpleNamespace | str:
     for name in functions:
         function = FunctionType(names[name].__code__, names, name)
         try:
-            names[name] = njit(cache=True, **options)(function)
+            names[name] = njit(cache=cache, **options)(function)
         except RuntimeError:  # there is no folder to write to
             names[name] = njit(**options)(function)
-    return SimpleNamespace(**{name: names[name] for name in functions})
+    return {name: names[name] for name in functions}
+
+
+def is_off() -> bool:
+    """Whether the user wants NumPy."""
+    return os.environ.get(SWITCH, "").strip().lower() in ("0", "no", "false", "off")
 
 
 def path_in_use() -> str:
     """What samples images on a CPU, in words, as `stn-np info` says it."""
-    switch = os.environ.get(SWITCH)
-    if switch == "0":
-        return f"NumPy ({SWITCH}=0)"
-    if switch == "python":
+    if is_off():
+        return f"NumPy ({SWITCH}={os.environ[SWITCH]})"
+    if os.environ.get(SWITCH) == "python":
         return f"loops in plain Python, for tests ({SWITCH}=python)"
     found = compiled()
     return f"NumPy ({found})" if isinstance(found, str) else "loops compiled by Numba"
@@ -76,15 +102,14 @@ def loops_for(U: Array, points: Array, rules: Rules) -> Any:
 
     `points` is a grid or maps. What is long, empty, or has more than 2^31 pixels is NumPy's.
     """
-    switch = os.environ.get(SWITCH)
-    if switch == "0" or not isinstance(rules.mode, str):
+    if is_off() or not isinstance(rules.mode, str):
         return None
     if U.dtype not in DTYPES or points.dtype not in DTYPES or 0 in (*U.shape, *points.shape):
         return None
     n = BY_NAME[rules.mode].n_taps
     if prod(size + 2 * n for size in U.shape[2:]) >= 2**31:
         return None
-    if switch == "python":
+    if os.environ.get(SWITCH) == "python":
         return loops
     found = compiled()
     return None if isinstance(found, str) else found

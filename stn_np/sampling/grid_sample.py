@@ -106,7 +106,7 @@ def sample(
     check_flag("needs_dgrid", needs_dgrid)
     settings = rules.linearised if needs_dgrid else None
     # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         V, sampler_backward = _sample(U, grid, N, rules, needs_dU, needs_dgrid and not settings)
     if settings:  # the fit comes later, and reads them again
         U, grid, V_then = U.copy(), grid.copy(), V.copy()

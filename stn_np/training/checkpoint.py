@@ -121,6 +121,10 @@ def load(path: Path) -> dict[str, Array]:
         raw = read_file(path, MOST_FILE)
     except ValueError as e:
         raise CheckpointError(str(e)) from e
+    except FileNotFoundError as e:
+        if path.is_symlink():
+            raise CheckpointError(f"{path.name} is a link to nowhere") from e
+        raise
     content, digest = raw[:-_DIGEST_LENGTH], raw[-_DIGEST_LENGTH:]
     if digest != _digest(content):
         kind = "its checksum does not fit its content" if raw else "it is empty"

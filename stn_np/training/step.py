@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.backend import Array, array_module, to_numpy
-from stn_np.checks import format_shape
+from stn_np.checks import check_size, format_shape
 from stn_np.gpu.graph import CaptureError, capture
 from stn_np.layers import cross_entropy
 from stn_np.module import Module, Training, apply
@@ -99,7 +99,7 @@ class TrainingStep:
         xp = array_module(parameter=model.parameters()[0].data)
         self._on_gpu = xp is not np
         self._graph = self._on_gpu and graph
-        self._seed, self._parts = seed, parts
+        self._seed, self._parts = seed, check_size("parts", parts)
         self._twins: list[Module] = []
         self.sums: Array = xp.zeros(2 + n_scores)
         self._inputs: _Inputs | None = None
@@ -167,10 +167,11 @@ class TrainingStep:
         norm = self._optimizer.gradient_norm()
         if not self._on_gpu and not math.isfinite(loss + norm):
             raise NotFiniteError(float(loss), float(norm))
+        coefficients = numbers()
         xp = array_module(sums=self.sums)
         for i, measured in enumerate((loss, *figures, norm)):
             xp.add(self.sums[i, ...], measured, out=self.sums[i, ...])
-        self._optimizer.update(numbers())
+        self._optimizer.update(coefficients)
 
     def _forward_backward(
         self,
@@ -203,6 +204,10 @@ class TrainingStep:
 
     def _in_parts(self, inputs: Array, targets: Array, step: Any) -> list[Array]:
         """The same for the whole batch, a part a time; the gradients add up in the model."""
+        if len(targets) != len(inputs):
+            raise ValueError(
+                f"targets: expected {len(inputs)}, one for each input, got {len(targets)}"
+            )
         parts = cut(len(inputs), self._parts)
         models = [self._model, *self._with_twins(len(parts) - 1)]
 

@@ -264,6 +264,8 @@ def read_file(path: Path, most: int) -> bytes:
     OSError
         If it cannot be opened.
     """
+    if path.is_dir():  # os.fdopen would say so of a number
+        raise ValueError(f"{path}: expected a regular file, got a folder")
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         found = os.fstat(file.fileno())

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -280,3 +282,46 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
         assert True in asked and False in asked
     finally:
         fast.compiled.cache_clear()
+
+
+def run_with(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """A program that samples, with its cache of compiled loops in a folder."""
+    script = "\n".join(
+        [
+            "import numpy as np, stn_np",
+            *lines,
+            "U, grid = np.ones((1, 1, 4, 5), np.float32), np.zeros((1, 2, 3, 2), np.float32)",
+            "V, backward = stn_np.grid_sample(U, grid)",
+            "print(float(V.sum()), float(backward(V)[0].sum()))",
+        ]
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), fast.SWITCH: "1"}
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage"])
+def test_a_damaged_cache_is_done_without(tmp_path: Path, damage: bytes) -> None:
+    pytest.importorskip("numba")
+    assert run_with(tmp_path).stdout.split() == ["6.0", "6.0"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(damage)
+    again = run_with(tmp_path)
+    assert again.stdout.split() == ["6.0", "6.0"], again.stderr
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemError", "ImportError"])
+def test_a_broken_numba_is_done_without(tmp_path: Path, error: str) -> None:
+    (tmp_path / "numba.py").write_text(f"raise {error}('broken')\n")
+    lines = "import sys", f"sys.path.insert(0, {str(tmp_path)!r})"
+    done = run_with(tmp_path, *lines)
+    assert done.stdout.split() == ["6.0", "6.0"], done.stderr
+
+
+@pytest.mark.parametrize("word", ["0", "no", "False", " off "])
+def test_words_for_off(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setenv(fast.SWITCH, word)
+    assert fast.path_in_use() == f"NumPy (STN_NP_FAST={word})"
