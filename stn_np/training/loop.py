@@ -245,10 +245,16 @@ class Trainer:
         self.synchronise()
         train = self.running()
         tested = self.evaluate()
-        if not math.isfinite(tested.loss):
+        # Averaged weights may be finite where those that are averaged no longer are.
+        # (Those on a GPU were looked at just now.)
+        sound = self.task.device != "cpu" or all(
+            np.isfinite(p.data).all() for p in self.model.parameters()
+        )
+        if not (sound and math.isfinite(tested.loss)):
+            found = f"give the test images loss {tested.loss:g}" if sound else "are not finite"
             raise DivergedError(
                 f"step {self.step} (epoch {self._epoch(self.step - 1)}): the weights that it made "
-                f"give the test images loss {tested.loss:g}. {self._advice}"
+                f"{found}. {self._advice}"
             )
         epoch, lr = self.step // self.steps_per_epoch, self.lr(self.step - 1)
         norm = self.sums[-1] / self.steps_per_epoch

@@ -452,8 +452,11 @@ def test_remembering() -> None:
 
 @pytest.mark.parametrize("shape", [(5, 1, 28, 28), (3, 2, 20, 31), (1, 1, 28, 28), (0, 1, 28, 28)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_distortions_agree(cupy: Any, kind: str, shape: tuple[int, ...]) -> None:
+def test_distortions_agree(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, kind: str, shape: tuple[int, ...]
+) -> None:
     """The same random maps; "TC" copies pixels, so there the bits are the same."""
+    monkeypatch.setenv("STN_NP_FAST", "0")  # compiled loops round a coordinate in one step, not two
     images = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
     expected = distort(images, kind, np.random.default_rng(1))
     for layout in (np.ascontiguousarray, batch_innermost):
@@ -471,7 +474,8 @@ def test_distortions_agree(cupy: Any, kind: str, shape: tuple[int, ...]) -> None
     assert rng.bit_generator.state == after.bit_generator.state  # so the next batch is the same
 
 
-def test_test_sets_on_a_gpu(cupy: Any) -> None:
+def test_test_sets_on_a_gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STN_NP_FAST", "0")  # compiled loops round a coordinate in one step, not two
     images = np.random.default_rng(0).uniform(size=(6, 1, 28, 28)).astype(np.float32)
     labels = np.arange(6)
     here = Dataset("x", images, labels, tuple("abcdef"))

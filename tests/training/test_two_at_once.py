@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -52,20 +53,25 @@ def test_removed_checkpoints_do_not_begin_the_run_again(tmp_path: Path) -> None:
     assert folder.metrics.read_bytes() == before
 
 
+@pytest.mark.parametrize("average", [0.0, 0.99])
+@pytest.mark.parametrize("ruin", [np.inf, 1e38])
 def test_weights_ruined_by_the_last_step_of_an_epoch_are_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float, ruin: float
 ) -> None:
-    folder = begin(tmp_path / "run")
+    folder = begin(tmp_path / "run", average=average)
     end_epoch = Trainer.end_epoch
 
     def ruined(trainer: Trainer) -> list[float]:
         if trainer.step == 10:
-            trainer.model.parameters()[-1].data[0] = np.inf
+            with trainer.optimizer.averaged() if ruin < np.inf else nullcontext():
+                trainer.model.parameters()[-1].data[:2] = ruin, -ruin
             trainer.weights_changed()
         return end_epoch(trainer)
 
     monkeypatch.setattr(Trainer, "end_epoch", ruined)
-    with pytest.raises(DivergedError, match=r"^step 10 \(epoch 2\): .*loss (nan|inf)"):
+    with pytest.raises(
+        DivergedError, match=r"^step 10 \(epoch 2\): .*(loss nan|loss inf|not finite)"
+    ):
         sit(folder)
     newest = checkpoint.load_newest(folder.checkpoints)
     assert newest.arrays["step"] == 5
