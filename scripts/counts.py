@@ -61,7 +61,7 @@ def counts(root: Path) -> str:
     apart = {package / name for name in APART}
     core = [p for pattern in CORE for p in sorted(package.glob(pattern)) if p not in apart]
     pairs = arrows(package)
-    cuda = sum(map(lines, package.rglob("*.cu*")))
+    cuda = sum(map(lines, (package / "gpu" / "cuda").glob("*.cu*")))
     tests = sum(map(lines, (root / "tests").rglob("*.py")))
     longest = max(core, key=lines)
     every = [(f, p) for p in core for f in functions(p)]
