@@ -92,6 +92,9 @@ def pullback(**output: Array) -> Callable[[Callable[[Array], T]], Callable[[Arra
     inside, for infinite and huge numbers are allowed everywhere.
     """
     ((name, y),) = output.items()
+    shape = y.shape
+    if isinstance(y, np.ndarray):
+        y = np.broadcast_to(np.empty((), y.dtype), shape)  # its shape alone: y itself is let go
 
     def decorate(backward: Callable[[Array], T]) -> Callable[[Array], T]:
         @wraps(backward)

@@ -113,12 +113,16 @@ class Module:
         return any(part.uses_mode for part in vars(self).values() if isinstance(part, Module))
 
     @property
-    def mixes_images(self) -> bool:
-        """Whether an image's output depends on the other images in the batch, here or below.
+    def by_image(self) -> bool:
+        """Whether a batch may be cut into parts, which threads work on side by side.
 
-        What does so in training must say so by an attribute: its batches are not split.
+        An image's output must depend on that image alone, a call must change nothing, and
+        `copy.deepcopy` must find every parameter. The library's layers say so, but for batch
+        normalisation. A class of your own does by ``by_image = True``.
         """
-        return any(part.mixes_images for part in vars(self).values() if isinstance(part, Module))
+        ours = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
+        parts = (part for part in vars(self).values() if isinstance(part, Module))
+        return ours and all(part.by_image for part in parts)
 
     def __repr__(self) -> str:
         """The settings in one line; below them the sub-modules, if any, as in PyTorch."""
@@ -191,8 +195,11 @@ class Module:
         return self
 
     def twin(self) -> Self:
-        """A copy that shares parameters and buffers, but collects gradients of its own."""
-        return deepcopy(self, {id(x.data): x.data for x in self._arrays().values()})
+        """A copy that shares parameters and buffers, but collects gradients of its own, from 0."""
+        copied: dict[int, Any] = {id(x.data): x.data for x in self._arrays().values()}
+        for p in self.parameters():
+            copied[id(p.grad)] = array_module(grad=p.grad).zeros_like(p.grad)
+        return deepcopy(self, copied)
 
     def state_dict(self) -> dict[str, Array]:
         """Parameters and buffers by name: copies, where the module is, as in PyTorch."""

@@ -139,15 +139,27 @@ def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list
     """[work(piece) for piece in pieces], side by side; on a GPU, where xp is CuPy, in turn.
 
     If a piece fails, those not yet begun are left out, and its error is raised. What a piece itself
-    runs is not shared out again.
+    runs is not shared out again, unless it is the only one.
     """
     if _here.working or xp is not np:
-        return [work(piece) for piece in pieces]
+        return in_turn(work, pieces)
+    with one_blas_thread():
+        if len(pieces) < 2 or _pool.size < 2:
+            return in_turn(work, pieces)
+        return _side_by_side(work, pieces)
+
+
+def in_turn(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list[R]:
+    """The same by the caller's thread alone."""
+    return [work(piece) for piece in pieces]
+
+
+def _side_by_side(work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
+    """The same by the caller's thread and those of the pool, each taking what is next."""
     results: dict[int, R] = {}
     left = deque(enumerate(pieces))
 
     def take() -> None:
-        """Work on one piece after the other."""
         _here.working = True
         try:
             while True:
@@ -162,18 +174,19 @@ def share_out(work: Callable[[T], R], pieces: Sequence[T], xp: Any = np) -> list
         finally:
             _here.working = False
 
-    with one_blas_thread():
-        others = []
+    others: list[Future[None]] = []
+    try:
         try:
             for _ in range(min(_pool.size, len(pieces)) - 1):
                 others.append(_pool.submit(take))
         except RuntimeError:  # the interpreter is ending, or the system has no thread to give
             pass
-        try:
-            take()
-        finally:
-            for other in others:
-                other.exception()  # waits
-        for other in others:
-            other.result()  # raises its error
+        take()
+    finally:
+        # Who has not begun, busy with another caller's work, is not waited for: nothing is left.
+        begun = [other for other in others if not other.cancel()]
+        for other in begun:
+            other.exception()  # waits
+    for other in begun:
+        other.result()  # raises its error
     return [results[i] for i in range(len(results))]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_omp_num_threads(monkeypatch: pytest.MonkeyPatch, text: str, count: int 
 @pytest.mark.parametrize(
     ("U_shape", "n_grids", "out"),
     [
-        ((300, 1, 9, 11), 300, (28, 28)),  # several images a block
+        ((500, 1, 9, 11), 500, (28, 28)),  # several images a block
         ((1, 2, 40, 50), 1, (700, 500)),  # one image cut into several blocks
         ((1, 2, 30, 20), 20, (100, 130)),  # one image for all grids
         ((5, 3, 30, 20), 1, (200, 210)),  # one grid for all images
@@ -188,7 +189,7 @@ def test_a_training_step_and_an_evaluation(rng: np.random.Generator) -> None:
     def trained() -> list[np.ndarray]:
         model = models.build("st-cnn", filters=4)
         step = TrainingStep(model, AdamW(model), parts=3)
-        assert len(cut(200, 3)) == 3
+        assert len(cut(images.shape, 3)) == 3
         for _ in range(3):
             step(images, labels, 1e-3)
         measured = measure(model, images, labels, block=60)
@@ -201,7 +202,11 @@ def all_alike(compute) -> None:
     found = []
     for count in COUNTS:
         threads.set_threads(count)
-        found.append(compute())
+        with mock.patch.object(
+            threads._Pool, "submit", autospec=True, wraps=threads._Pool.submit
+        ) as submit:
+            found.append(compute())
+        assert submit.called == (count > 1)  # the work was shared out, or the test says nothing
     for other in found[1:]:
         for x, y in zip(found[0], other, strict=True):
             assert_equal(x, y)
@@ -260,7 +265,8 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(rng: np.random.Generato
     ],
 )
 def test_how_a_batch_is_cut(N: int, parts: int, sizes: list[int]) -> None:
-    pieces = cut(N, parts)
+    pieces = cut((N, 1, 28, 28), parts)
+    assert cut((N, 9), parts) == pieces
     assert [part.stop - part.start for part in pieces] == sizes
     assert np.array_equal(np.concatenate([np.arange(N)[part] for part in pieces]), np.arange(N))
 
@@ -271,7 +277,7 @@ def test_batches_whose_images_depend_on_each_other_are_not_cut(rng: np.random.Ge
         norm=layers.BatchNorm1d(3, dtype=np.float64),
         classifier=layers.Linear(3, 4, rng=rng, dtype=np.float64),
     )
-    assert model.mixes_images
+    assert not model.by_image
     TrainingStep(model, AdamW(model), parts=2)(images, labels, 1e-3)
     np.testing.assert_allclose(model.norm.running_mean.data, 0.1 * images.mean(0), rtol=1e-12)
 
@@ -394,3 +400,88 @@ def test_a_step_that_is_refused_is_not_summed_up(rng: np.random.Generator) -> No
     with pytest.raises(ValueError, match="lr: expected"):
         step(images, labels, -1.0)
     assert not step.sums.any()
+
+
+def test_large_images_are_cut_into_fewer() -> None:
+    assert len(cut((64, 1, 56, 56), 4)) == 4  # 16 images each
+    assert len(cut((3, 1, 500, 500), 8)) == 3
+    assert len(cut((64, 1, 8, 8), 4)) == 1
+
+
+def test_a_step_follows_whatever_is_changed_in_the_model(rng: np.random.Generator) -> None:
+    images, labels = rng.normal(size=(128, 2, 6, 7)), rng.integers(0, 4, 128)
+    seen = []
+    for parts in (1, 2):
+        model = a_model(np.random.default_rng(3))
+        optimizer = Recorder(model)
+        step = TrainingStep(model, optimizer, parts=parts)
+        step(images, labels, 1e-3)
+        model.dropout.p = 0.0
+        step(images, labels, 1e-3)
+        seen.append(optimizer.seen)
+    for x, y in zip(*seen, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-13)
+
+
+class Own(layers.Module):
+    """A layer of somebody's own, with memory to work in and a parameter in a closure."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.linear = layers.Linear(9, 4, rng=rng, dtype=np.float64)
+        linear = self.linear
+        self.call, self.room = lambda x, **needs: linear(x, **needs), np.empty((500, 9))
+
+    def __call__(self, x, *, needs_dx=True):
+        return self.call(np.tanh(x, out=self.room[: len(x)]).copy(), needs_dx=needs_dx)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_modules_of_ones_own_are_called_by_one_thread_with_the_whole_batch(
+    rng: np.random.Generator, wrapped: bool
+) -> None:
+    model = Own(rng)
+    if wrapped:
+        model = layers.Sequential(own=model)
+    assert not model.by_image
+    threads.set_threads(3)
+    images, labels = rng.normal(size=(400, 9)), rng.integers(0, 4, 400)
+    with mock.patch.object(
+        type(model), "__call__", autospec=True, side_effect=type(model).__call__
+    ) as call:
+        TrainingStep(model, AdamW(model), parts=3)(images, labels, 1e-3)
+        assert call.call_count == 1
+        measure(model, images, labels, block=50)
+    assert len(call.call_args_list) == 1 + 8
+
+
+def test_a_module_of_ones_own_may_say_that_it_can_be_cut(rng: np.random.Generator) -> None:
+    class Doubled(layers.ReLU):
+        by_image = True
+
+    model = layers.Sequential(own=Doubled(), last=layers.Linear(9, 4, rng=rng))
+    assert model.by_image
+
+
+def test_one_piece_may_share_out_its_own_work() -> None:
+    threads.set_threads(2)
+    meeting = threading.Barrier(2, timeout=20)
+    threads.share_out(lambda _: threads.share_out(lambda _: meeting.wait(), range(2)), [0])
+
+
+def test_nobody_waits_for_the_work_of_another_caller() -> None:
+    threads.set_threads(2)
+    begun, end = threading.Event(), threading.Event()
+
+    def long(k: int) -> None:
+        begun.set()
+        end.wait(20)
+
+    other = threading.Thread(target=lambda: threads.share_out(long, range(2)))
+    other.start()
+    begun.wait(20)
+    try:
+        assert threads.share_out(abs, [-1, -2]) == [1, 2]
+        assert other.is_alive()
+    finally:
+        end.set()
+        other.join()

@@ -36,6 +36,8 @@ from stn_np.backend import Array
 #: A direct product with F lines takes the time of one with so many more: on 176 shapes this tells
 #: which way is quicker to within 10 % of the time in all but one (`benchmarks/convolution.py`).
 THIN = 16
+#: So many numbers may be kept for the backward pass, or as many as the direct way keeps.
+MOST = 2**25
 
 
 class Transforms(NamedTuple):
@@ -46,7 +48,7 @@ class Transforms(NamedTuple):
     back: Array  # E (H' W', 2K)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def transforms(H: int, W: int, kh: int, kw: int, dtype: np.dtype[Any]) -> Transforms:
     """D, its columns for pixels of a kernel, and E."""
     p, q = (axis.ravel() for axis in np.indices((H, W)))
@@ -73,8 +75,11 @@ def pays(H: int, W: int, N: int, weight: Array) -> bool:
     """Whether `spectral` is the quicker way: a count of both ways' multiplications for an image."""
     F, C, kh, kw = weight.shape
     out, K2 = (H - kh + 1) * (W - kw + 1), H * W + 4  # 2K is at most that
+    kept = K2 * (H * W + out + C * N + F * N + 2 * F * C)  # numbers: D, E, X, Y, S
+    if kept > max(MOST, H * C * kw * (W - kw + 1) * N):  # than the direct way keeps
+        return False
     by_spectra = K2 * (H * W * C + 2 * F * C + F * out + F * C * kh * kw / max(N, 1))
-    return weight.dtype.itemsize >= 4 and by_spectra < (F + THIN) * C * kh * kw * out
+    return weight.dtype in (np.float32, np.float64) and by_spectra < (F + THIN) * C * kh * kw * out
 
 
 def spectral(rows: Array, weight: Array, bias: Array, *, needs_dx: bool) -> Any:

@@ -98,7 +98,8 @@ def batch_norm(
 class _BatchNorm(Module):
     """What both have in common."""
 
-    uses_mode = mixes_images = True
+    uses_mode = True
+    by_image = False
     axes: tuple[str, ...]
 
     def __init__(

@@ -49,15 +49,15 @@ def max_pool2d(
     # Which pixel of its window won, v k + u: a byte each. Later pixels have larger numbers.
     winner = np.empty(y.shape, np.min_scalar_type(kernel**2 - 1))
     find_largest(x_rows, y, winner, sizes)
-    images = as_images(y)
+    images, dtype = as_images(y), x.dtype
 
     # Whether each pixel is in exactly one window, so that its gradient is written once.
     tiled = stride == kernel and H_out * stride >= H and W_out * stride >= W
 
     @pullback(dy=images)
     def backward(dy: Array) -> Array:
-        dy_rows = rows_outermost(dy.astype(x.dtype, copy=False))
-        dx = (np.empty if tiled else np.zeros)(x_rows.shape, x.dtype)
+        dy_rows = rows_outermost(dy.astype(dtype, copy=False))
+        dx = (np.empty if tiled else np.zeros)((H, C, W, N), dtype)
         for block, u, v in product(blocks_of(sizes), range(kernel), range(kernel)):
             pixels, windows = part_of(block, u, v, sizes)
             won = winner[windows] == v * kernel + u

@@ -118,6 +118,11 @@ def loops_for(U: Array, points: Array, rules: Rules) -> Any:
 # ------------------------------------------------------------------------- arguments of the loops
 
 
+def as_compiled_for(x: Array, T: np.dtype[Any]) -> Array:
+    """As the loops were compiled for: read-only or unaligned arrays would be another type."""
+    return np.require(x, T, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
+
+
 def from_grid(grid: Array, T: np.dtype[Any], N: int) -> loops.Source:
     """Points of a grid (N or 1, ..., axes), not copied if its memory is in some order of axes."""
     points, dims = prod(grid.shape[1:-1]), grid.shape[-1]
@@ -130,13 +135,13 @@ def from_grid(grid: Array, T: np.dtype[Any], N: int) -> loops.Source:
         numbers = np.moveaxis(grid, -1, place)
         if numbers.flags.c_contiguous:
             break
-    flat = np.ascontiguousarray(numbers, T).reshape(-1)
+    flat = as_compiled_for(numbers, T).reshape(-1)
     return loops.Source(flat, step_n if grid.shape[0] == N else 0, step_p, step_axis, 0, 0)
 
 
 def from_affine(A: Array, T: np.dtype[Any], N: int, out_size: tuple[int, ...]) -> loops.Source:
     """Points of affine maps: A (N or 1, 2, 3), in pixels from the middles of both images."""
-    numbers = np.ascontiguousarray(A, T).reshape(-1)
+    numbers = as_compiled_for(A, T).reshape(-1)
     H, W = out_size
     return loops.Source(numbers, 6 if A.shape[0] == N else 0, 0, 3, H, W)
 
@@ -222,7 +227,7 @@ def sample(
     source = from_affine(points, T, N, out_size) if maps else from_grid(points, T, N)
     settings = str(rules.mode), rules.padding_mode, float(rules.padding_value)
     rule = rule_of(U_shape[2:], np.dtype(dtype), T, *settings, bool(rules.align_corners))
-    volumes = np.ascontiguousarray(U, T).reshape(*U_shape[:2], -1, *U_shape[-2:])
+    volumes = as_compiled_for(U, T).reshape(*U_shape[:2], -1, *U_shape[-2:])
     has_slope = needs_ds and rules.mode != "nearest"
     pieces = pieces_of(N, P, C * reads(rule))
     if U_shape[0] != N or pieces[0].points[1] < P:  # several pieces read one frame
@@ -243,7 +248,7 @@ def sample(
     U_dtype = U.dtype
 
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
-        dv = np.ascontiguousarray(dV, T).reshape(N, C, P)
+        dv = as_compiled_for(dV, T).reshape(N, C, P)
         dU = spread(run, kept, dv, U_shape).astype(U_dtype, copy=False) if needs_dU else None
         return dU, slope(run, kept, dv) if needs_ds else None
 

@@ -94,9 +94,18 @@ def grid_sample(
 
 
 def sample(
-    U: Array, grid: Array, rules: Rules, *, needs_dU: bool = True, needs_dgrid: bool = True
+    U: Array,
+    grid: Array,
+    rules: Rules,
+    *,
+    needs_dU: bool = True,
+    needs_dgrid: bool = True,
+    by_loops: bool = True,
 ) -> tuple[Array, SampleBackward]:
-    """`grid_sample` by rules that are made already."""
+    """`grid_sample` by rules that are made already.
+
+    by_loops False: never by compiled loops, so that the bits do not depend on what is installed.
+    """
     array_module(U=U, grid=grid)
     _check_shapes(U, grid)
     N = batch_size("grid", "grids", U, grid)
@@ -107,12 +116,14 @@ def sample(
     settings = rules.linearised if needs_dgrid else None
     # Infinite and huge numbers are allowed (see Parameters), so NumPy has nothing to warn of.
     with np.errstate(all="ignore"):
-        V, sampler_backward = _sample(U, grid, N, rules, needs_dU, needs_dgrid and not settings)
+        V, sampler_backward = _sample(
+            U, grid, N, rules, needs_dU, needs_dgrid and not settings, by_loops
+        )
     if settings:  # the fit comes later, and reads them again
         U, grid, V_then = U.copy(), grid.copy(), V.copy()
 
     def values(points: Array) -> Array:
-        return _sample(U, points, N, rules, False, False)[0]
+        return _sample(U, points, N, rules, False, False, by_loops)[0]
 
     @pullback(dV=V)
     def backward(dV: Array) -> tuple[Array | None, Array | None]:
@@ -127,14 +138,15 @@ def sample(
 
 
 def _sample(
-    U: Array, grid: Array, N: int, rules: Rules, needs_dU: bool, needs_dgrid: bool
+    U: Array, grid: Array, N: int, rules: Rules, needs_dU: bool, needs_dgrid: bool, by_loops: bool
 ) -> tuple[Array, SampleBackward]:
     """The one switch between the paths: GPU, compiled loops, NumPy. dgrid is for N grids."""
     needs = {"needs_dU": needs_dU, "needs_ds": needs_dgrid}
     name = rules.mode if isinstance(rules.mode, str) else ""
     if name and not isinstance(U, np.ndarray):
         return gpu.sample_grid(U, grid, N, rules.for_gpu, **needs)
-    if isinstance(U, np.ndarray) and (loops := loops_for(U, grid, rules)):
+    loops = loops_for(U, grid, rules) if by_loops and isinstance(U, np.ndarray) else None
+    if loops:
         return sample_by_loops(loops, U, grid, grid.dtype, grid.shape[1:-1], N, rules, **needs)
     if name in IN_FEWER_PASSES and grid.shape[-1] == 2 and rules.padding.neighbours:
         return IN_FEWER_PASSES[name](U, from_grid(U, grid, N, rules), N, rules, **needs)

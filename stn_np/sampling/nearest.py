@@ -30,7 +30,7 @@ def nearest(
         for channels in channel_blocks(C, corner.size):
             here, index = channel_index(corner, channels, plane)
             V[images, channels, columns] = gather(flat[here:], index)
-        return corner if needs_dU else corner[:0]
+        return corner if needs_dU else np.empty(0, np.intp)  # a view would keep all of it
 
     corners = share_out(forward, located.blocks)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stn_np.backend import Array, array_module, to_numpy
 from stn_np.layers import cross_entropy
 from stn_np.module import Module
-from stn_np.threads import share_out
+from stn_np.threads import in_turn, share_out
 
 #: Images at a time: enough for the matrix products, few enough for the memory.
 BLOCK = 250
@@ -97,7 +97,9 @@ def measure(
         return y, xp.stack(sums)
 
     starts = range(0, len(inputs), block)
-    outputs, sums = zip(*share_out(measure_part, starts, xp), strict=True)
+    # A model that may not be called by several threads at once is called by one.
+    together = share_out if getattr(model, "by_image", False) else in_turn
+    outputs, sums = zip(*together(measure_part, starts, xp), strict=True)
     total_loss, *totals = to_numpy(sum(sums[1:], start=sums[0])).tolist()
     figures = {
         name: units[name] * total / len(inputs) for name, total in zip(units, totals, strict=True)
@@ -109,8 +111,8 @@ def measure(
 
 def in_blocks(f: Callable[[Array], Array], inputs: Array, block: int = BLOCK) -> NDArray[Any]:
     """f(inputs) for an f of each example on its own, a block at a time, as NumPy's: (N, ...)."""
-    xp, starts = array_module(inputs=inputs), range(0, len(inputs), block)
-    return np.concatenate(share_out(lambda k: to_numpy(f(inputs[k : k + block])), starts, xp))
+    parts = (inputs[k : k + block] for k in range(0, len(inputs), block))
+    return np.concatenate([to_numpy(f(part)) for part in parts])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ numbers the time goes into passes over memory and fresh arrays, not into arithme
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -175,7 +175,7 @@ class Optimizer:
             kernel = self._kernel() if self._flat and part.data.dtype in gpu.DTYPES else None
             if kernel:
                 gpu.update(part.data, part.grad, part.state, numbers, *kernel)
-            if not isinstance(numbers, tuple):
+            if not isinstance(numbers, tuple) and (other or not kernel):
                 numbers = numbers.astype(part.data.dtype, copy=False)
             if not kernel:
                 self._update(part, self._scratch_like(part.data), *numbers[:-1])
@@ -191,21 +191,28 @@ class Optimizer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """In this context the model has the averaged weights, and the state the trained ones."""
-        self._swap()
+        """In this context the model has the averaged weights, and the state the trained ones.
+
+        Buffers, such as batch normalisation's statistics, stay those of the trained weights.
+        """
+        done: list[Part] = []
         try:
+            self._swap(self._parts(), done)
             yield
         finally:
-            self._swap()
+            self._swap(done, [])
 
-    def _swap(self) -> None:
-        """Exchange weights and averages; nothing without averages."""
-        for part in self._parts():
+    def _swap(self, parts: Iterable[Part], done: list[Part]) -> None:
+        """Exchange weights and averages, and list what was done; nothing without averages."""
+        for part in parts:
             for other in part.state[len(self.slots) :]:
-                tmp = self._scratch_like(part.data)
-                tmp[...] = part.data
-                part.data[...] = other
-                other[...] = tmp
+                trained, averaged = part.data.copy(), other.copy()
+                try:
+                    part.data[...], other[...] = averaged, trained
+                except BaseException:  # Ctrl-C between the two
+                    part.data[...], other[...] = trained, averaged
+                    raise
+            done.append(part)
 
     def _parts(self) -> Iterator[Part]:
         """What is updated at once: each parameter by itself, or on a GPU all of one factor."""

@@ -105,8 +105,8 @@ class TrainingSettings:
     )
     parts: int = setting(
         2,
-        "how many parts a batch is cut into on a CPU, of 64 images at least: one thread each at "
-        "most",
+        "how many parts a batch is cut into on a CPU, of 64 images of 28 x 28 at least: one thread "
+        "each at most",
         minimum=1,
         since_0_1=False,
     )

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,17 @@ def quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-#: Into how many parts a batch is cut, if nothing is said, and how many images a part has at least:
-#: with fewer, the matrix products are slower than a second thread makes up for.
+#: Into how many parts a batch is cut, if nothing is said, and how many images of 28 x 28 a part has
+#: at least (fewer of larger ones): with fewer, the matrix products are slower than a second thread
+#: makes up for.
 PARTS, LEAST = 2, 64
 
 
-def cut(N: int, parts: int) -> list[slice]:
-    """How a batch of N images is cut."""
-    count = max(1, min(parts, N // LEAST))
+def cut(shape: tuple[int, ...], parts: int) -> list[slice]:
+    """How a batch (N, ...) or (N, C, H, W) is cut."""
+    N, pixels = shape[0], prod(shape[2:]) if len(shape) > 2 else 28 * 28
+    least = -(-LEAST * 28 * 28 // max(28 * 28, pixels))
+    count = max(1, min(parts, N // least))
     ends = [N * i // count for i in range(count + 1)]
     return [slice(*pair) for pair in pairwise(ends)]
 
@@ -72,7 +76,8 @@ class TrainingStep:
     seed
         Of the random numbers that layers draw in training.
     parts
-        On a CPU, how many parts a batch is cut into, of 64 images at least.
+        On a CPU, how many parts a batch is cut into, of 64 images at least (fewer if they are
+        larger than 28 x 28), if the model is `Module.by_image`.
     graph
         False: on a GPU each launch by itself, with the same results bit for bit.
 
@@ -100,7 +105,6 @@ class TrainingStep:
         self._on_gpu = xp is not np
         self._graph = self._on_gpu and graph
         self._seed, self._parts = seed, check_size("parts", parts)
-        self._twins: list[Module] = []
         self.sums: Array = xp.zeros(2 + n_scores)
         self._inputs: _Inputs | None = None
         self._replay: Callable[[], None] | None = None
@@ -128,8 +132,8 @@ class TrainingStep:
             step is not made.
         """
         if not self._graph:
-            # What is not cut into parts is left to the threads of BLAS.
-            one_each = nullcontext() if self._model.mixes_images else one_blas_thread()
+            # What may not be cut into parts is left to the threads of BLAS.
+            one_each = one_blas_thread() if self._model.by_image else nullcontext()
             with quiet(), one_each:
                 step = self._optimizer.n_steps
                 self._work(inputs, targets, step, lambda: self._optimizer.advance(lr))
@@ -160,10 +164,10 @@ class TrainingStep:
             Gives what the optimiser's update needs, once it is certain that there will be one.
         """
         self._optimizer.zero_grad()
-        if self._on_gpu or self._model.mixes_images:
-            loss, *figures = self._forward_backward(self._model, inputs, targets, step)
-        else:
+        if not self._on_gpu and self._model.by_image:
             loss, *figures = self._in_parts(inputs, targets, step)
+        else:
+            loss, *figures = self._forward_backward(self._model, inputs, targets, step)
         norm = self._optimizer.gradient_norm()
         if not self._on_gpu and not math.isfinite(loss + norm):
             raise NotFiniteError(float(loss), float(norm))
@@ -208,8 +212,9 @@ class TrainingStep:
             raise ValueError(
                 f"targets: expected {len(inputs)}, one for each input, got {len(targets)}"
             )
-        parts = cut(len(inputs), self._parts)
-        models = [self._model, *self._with_twins(len(parts) - 1)]
+        parts = cut(inputs.shape, self._parts)
+        # New ones each time: they are like the model whatever was changed in it since.
+        models = [self._model, *(self._model.twin() for _ in parts[1:])]
 
         def work(i: int) -> list[Array]:
             part = parts[i]
@@ -223,19 +228,6 @@ class TrainingStep:
             for p, q in zip(self._model.parameters(), model.parameters(), strict=True):
                 p.grad += q.grad
         return [sum(terms[1:], terms[0]) for terms in zip(*found, strict=True)]
-
-    def _with_twins(self, count: int) -> list[Module]:
-        """So many twins of the model, without gradients."""
-        own = self._model.parameters()
-        for twin in self._twins:
-            if any(p.data is not q.data for p, q in zip(own, twin.parameters(), strict=True)):
-                self._twins = []  # the model was given other arrays since
-                break
-            twin.zero_grad()
-        while len(self._twins) < count:
-            self._twins.append(self._model.twin())
-            self._twins[-1].zero_grad()
-        return self._twins[:count]
 
     def _capture(self, inputs: _Inputs) -> None:
         """Make this step, and keep it for the others."""

@@ -102,3 +102,15 @@ def test_a_long_picture_takes_no_room():
 def test_wrong_step(step):
     with pytest.raises(ValueError, match="step: expected a number above 0"):
         resample(pictures((1, 1, 4, 4)), (2, 2), step)
+
+
+@pytest.mark.parametrize("step", [0.4, 0.83, 1.0])
+def test_the_same_bits_whether_samplers_are_compiled_or_not(monkeypatch, step):
+    """A run knows its pictures by a checksum of these."""
+    images = np.random.default_rng(0).random((3, 2, 9, 13)).astype(np.float32)
+    found = []
+    for switch in ("0", "python", "1"):
+        monkeypatch.setenv("STN_NP_FAST", switch)
+        found.append(resample(images, (28, 20), step))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

@@ -139,3 +139,13 @@ def test_one_frequency_of_each_conjugate_pair(size: tuple[int, int], K: int) -> 
     assert of_map.shape == (2 * K, size[0] * size[1])
     assert of_kernel.shape == (2 * K, 1)
     assert_close(back @ of_map, np.eye(size[0] * size[1]), 1e-14)
+
+
+def test_the_rule_bounds_the_memory() -> None:
+    def kernels(F: int, k: int, dtype: Any = np.float32) -> np.ndarray:
+        return np.broadcast_to(np.ones((), dtype), (F, F, k, k))
+
+    assert pays(20, 20, 64, kernels(64, 9))
+    assert not pays(64, 64, 8, kernels(256, 9))  # 2 GB of spectra instead of 264 MB
+    assert not pays(10, 10, 64, kernels(64, 7, np.longdouble))
+    assert not pays(10, 10, 64, kernels(64, 7, np.float16))

@@ -225,3 +225,21 @@ def test_without_averaging_there_is_no_state_for_it_and_the_weights_stay() -> No
 def test_bad_averages(average: float) -> None:
     with pytest.raises(ValueError, match="average: expected"):
         build_optimizer("sgd", Holder(), average=average)
+
+
+def test_an_interrupt_leaves_all_weights_trained_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Holder()
+    optimizer = build_optimizer("sgd", model, average=0.6)
+    set_gradients(model, np.random.default_rng(1))
+    optimizer.step(0.01)
+    before, parts = model.state_dict(), list(optimizer._parts())
+
+    def interrupted():
+        yield parts[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optimizer, "_parts", interrupted)
+    with pytest.raises(KeyboardInterrupt), optimizer.averaged():
+        pytest.fail("the interrupt was lost")
+    for key, x in model.state_dict().items():
+        np.testing.assert_array_equal(x, before[key])
