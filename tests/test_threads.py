@@ -57,13 +57,16 @@ def test_pieces_are_worked_on_side_by_side_in_so_many_threads() -> None:
 
 
 def test_what_a_piece_runs_stays_in_its_thread() -> None:
-    threads.set_threads(2)
+    threads.set_threads(3)  # one of them has nothing to do
+
+    def inner(_: int) -> int:
+        time.sleep(0.005)
+        return threading.get_ident()
 
     def outer(_: int) -> set[int]:
-        inner = threads.share_out(lambda _: threading.get_ident(), range(5))
-        return {threading.get_ident(), *inner}
+        return {threading.get_ident(), *threads.share_out(inner, range(5))}
 
-    assert all(len(found) == 1 for found in threads.share_out(outer, range(4)))
+    assert all(len(found) == 1 for found in threads.share_out(outer, range(2)))
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -118,7 +121,12 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
     assert threads.share_out(abs, [-1, -2]) == [1, 2]
     child = os.fork()
     if not child:
-        os._exit(0 if threads.share_out(abs, [-3, -4]) == [3, 4] else 1)
+        try:
+            meeting = threading.Barrier(2, timeout=10)  # passes when both pieces are worked on
+            threads.share_out(lambda _: meeting.wait(), range(2))
+            os._exit(0)
+        finally:
+            os._exit(1)
     for _ in range(400):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -430,8 +438,11 @@ class Own(layers.Module):
         self.linear = layers.Linear(9, 4, rng=rng, dtype=np.float64)
         linear = self.linear
         self.call, self.room = lambda x, **needs: linear(x, **needs), np.empty((500, 9))
+        self.callers: set[int] = set()
 
     def __call__(self, x, *, needs_dx=True):
+        self.callers.add(threading.get_ident())
+        time.sleep(0.002)
         return self.call(np.tanh(x, out=self.room[: len(x)]).copy(), needs_dx=needs_dx)
 
 
@@ -439,9 +450,9 @@ class Own(layers.Module):
 def test_modules_of_ones_own_are_called_by_one_thread_with_the_whole_batch(
     rng: np.random.Generator, wrapped: bool
 ) -> None:
-    model = Own(rng)
+    own = model = Own(rng)
     if wrapped:
-        model = layers.Sequential(own=model)
+        model = layers.Sequential(own=own)
     assert not model.by_image
     threads.set_threads(3)
     images, labels = rng.normal(size=(400, 9)), rng.integers(0, 4, 400)
@@ -451,7 +462,8 @@ def test_modules_of_ones_own_are_called_by_one_thread_with_the_whole_batch(
         TrainingStep(model, AdamW(model), parts=3)(images, labels, 1e-3)
         assert call.call_count == 1
         measure(model, images, labels, block=50)
-    assert len(call.call_args_list) == 1 + 8
+    assert call.call_count == 1 + 8
+    assert own.callers == {threading.get_ident()}
 
 
 def test_a_module_of_ones_own_may_say_that_it_can_be_cut(rng: np.random.Generator) -> None:
