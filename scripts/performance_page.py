@@ -1,10 +1,11 @@
-"""Write the tables and figures of the timings into docs/explanation/performance.md and README.md.
+"""Write tables and figures of the result files into docs/explanation/performance.md and README.md.
 
-    python scripts/performance_page.py            from the files in benchmarks/results/speed
+    python scripts/performance_page.py            from benchmarks/results/speed and .../mnist
     python scripts/performance_page.py --check    fails if a page says something else than they do
 
 Written is what stands between ``<!-- table: NAME -->`` or ``<!-- figure: NAME -->`` and
-``<!-- end -->``; the names are those of benchmarks/speed_tables.py. All else is written by hand.
+``<!-- end -->``; the names are those of benchmarks/speed_tables.py and training_tables.py. All else
+is written by hand.
 """
 
 from __future__ import annotations
@@ -18,22 +19,33 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import speed_tables as tables  # noqa: E402
+import training_tables as trainings  # noqa: E402
 
 PAGES = [ROOT / "docs" / "explanation" / "performance.md", ROOT / "README.md"]
 MARKED = re.compile(r"<!-- ((?:table|figure): [^>]*?) -->(.*?)<!-- end -->", re.S)
 
 
+def text(name: str, files: list[tables.Row]) -> str:
+    """What stands in the markers of this name."""
+    kind, _, about = name.partition(": ")
+    if kind == "table" and about in trainings.TABLES:
+        return f"\n{tables.markdown(trainings.TABLES[about]())}\n"
+    if kind == "figure" and about in trainings.FIGURES:
+        return trainings.FIGURES[about]()
+    return tables.text(name, files)
+
+
 def written(page: str, files: list[tables.Row]) -> str:
     """The page with all that is marked as the files say it."""
     return MARKED.sub(
-        lambda found: f"<!-- {found[1]} -->{tables.text(found[1], files)}<!-- end -->", page
+        lambda found: f"<!-- {found[1]} -->{text(found[1], files)}<!-- end -->", page
     )
 
 
 def differing(page: str, files: list[tables.Row]) -> Iterator[str]:
     """Names of what is not on the page as the files say it."""
     for name, found in MARKED.findall(page):
-        if found != tables.text(name, files):
+        if found != text(name, files):
             yield name
 
 

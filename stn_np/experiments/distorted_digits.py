@@ -50,8 +50,9 @@ class DistortedDigitsSettings(PictureSettings):
         "mnist": {
             "transform": "affine",
             "filters": 64,
-            "epochs": 30,
+            "epochs": 26,
             "batch_size": 256,
+            "lr": 6e-3,
             "loc_lr_factor": 2.0,
             "label_smoothing": 0.1,
             "average": 0.999,
