@@ -1,10 +1,10 @@
 """How the recipe for MNIST under R was chosen: variants of it, on held-out training digits.
 
 Trains the ST-CNN on 55,000 of the training digits, by the settings with which the search began and
-one change a row, and measures on the other 5,000, which are turned once and for all. The test digits are left alone.
-A run of some seed holds out another part. Every epoch's errors, with the averaged weights and with
-the trained ones, are written to a JSON file, also while a run is under way; what stands there
-already is not run again.
+one change a row, and measures on the other 5,000, which are turned once and for all. The test
+digits are left alone. A run of some seed holds out another part. Every epoch's errors, with the
+averaged weights and with the trained ones, are written to a JSON file, also while a run is under
+way; what stands there already is not run again.
 
 Run:  python benchmarks/mnist_recipe.py --out FILE [--data-dir FOLDER] [--rows NAME ...]
 """

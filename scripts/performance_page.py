@@ -37,9 +37,7 @@ def text(name: str, files: list[tables.Row]) -> str:
 
 def written(page: str, files: list[tables.Row]) -> str:
     """The page with all that is marked as the files say it."""
-    return MARKED.sub(
-        lambda found: f"<!-- {found[1]} -->{text(found[1], files)}<!-- end -->", page
-    )
+    return MARKED.sub(lambda found: f"<!-- {found[1]} -->{text(found[1], files)}<!-- end -->", page)
 
 
 def differing(page: str, files: list[tables.Row]) -> Iterator[str]:
