@@ -1,6 +1,7 @@
 """The guides tell the truth: every block of code in README.md and docs/ is run or checked."""
 
 import importlib
+import json
 import re
 import shlex
 import sys
@@ -152,6 +153,30 @@ def test_the_tables_of_timings_are_those_of_the_result_files(tmp_path, monkeypat
         script.main(["--check", str(broken)])
     script.main([str(broken)])
     assert broken.read_text(encoding="utf-8") == page
+
+
+def test_tables_of_trainings_have_means_of_the_seeds(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("training_tables")
+    found = {}
+    for name, seed, error, seconds in (("a", 1, 3.0, 30), ("a", 0, 2.0, 10), ("b", 0, 1.0, 40)):
+        run = {"errors": [9.0, error], "errors_of_trained_weights": [9.0, error + 1]}
+        found[f"{name}, 2 epochs, seed {seed}"] = run | {"seconds": [1.0, seconds]}
+    (tmp_path / "recipe.json").write_text(json.dumps(found))
+    assert tables.recipe(tmp_path)[1:] == [
+        ["a, 2 epochs", "2.00 · 3.00", "2.50", "3.00 · 4.00", "3.50", "1.00"],
+        ["b, 2 epochs", "1.00", "1.00", "2.00", "2.00", "2.00"],
+    ]
+
+    run = {"distortion": "R", "model": "st-cnn", "transform": "affine", "parameters": 1234}
+    for seed, error in ((1, 0.9), (0, 0.7)):
+        results = run | {"epochs": 5, "steps": 50, "test_error": error}
+        path = tmp_path / f"R-st-cnn-affine-5-s{seed}.json"
+        path.write_text(json.dumps(results | {"machine": {"seconds": 60.0 + 60 * seed}}))
+    assert tables.test_errors(tmp_path)[1:] == [
+        ["R, st-cnn, affine", "1,234", "5", "0.80 % (0.70 · 0.90)", "1.0 · 2.0 min"]
+    ]
+    assert tables.headline(tmp_path) == "5 epochs 0.80 % (0.70 · 0.90)"
 
 
 def test_timings_of_two_processors_stand_beside_each_other(monkeypatch):
