@@ -69,6 +69,10 @@ def _run(options: argparse.Namespace) -> int:
         from stn_np.cli.train import train
 
         return train(options)
+    if options.command == "reproduce":
+        from stn_np.cli.reproduce import reproduce
+
+        return reproduce(options)
     from stn_np.cli import commands
 
     run = {

@@ -17,6 +17,7 @@ from stn_np.training.settings import TrainingSettings
 #: The commands with one line of help each.
 COMMANDS = {
     "train": "train on distorted digits, or another experiment, and show what was learned",
+    "reproduce": "a table of the paper, cell by cell, our numbers beside its numbers",
     "eval": "test error and confusion matrix of a run",
     "plot": "draw the pictures of a run again",
     "predict": "what a run's model says of pictures of your own",
@@ -121,6 +122,7 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
         for name, text in COMMANDS.items()
     }
     _add_train(parsers["train"], experiment)
+    _add_reproduce(parsers["reproduce"])
     for name in ("eval", "plot", "predict"):
         parsers[name].add_argument("run", metavar="RUN", type=folder, help="the folder of a run")
     _add_data(parsers["eval"])
@@ -133,9 +135,9 @@ def _build(experiment: type[Experiment]) -> tuple[Parser, dict[str, Parser]]:
         metavar="FILE",
         help="the sheet with input, frame and output (default: prediction.png in the run's folder)",
     )
-    for name in ("train", "eval", "gradcheck"):
+    for name in ("train", "reproduce", "eval", "gradcheck"):
         _add_device(parsers[name])
-    for name in ("train", "eval", "predict"):
+    for name in ("train", "reproduce", "eval", "predict"):
         parsers[name].add_argument(
             "--threads",
             type=int,
@@ -200,6 +202,68 @@ def _add_train(parser: Parser, experiment: type[Experiment]) -> None:
         help="go on with a run that was stopped, from its newest sound checkpoint; its settings "
         "are kept, and giving others is an error, but for more --epochs: then it is trained on, "
         "also if it was finished, and from there on the learning rate is that of a run of so many",
+    )
+
+
+def _add_reproduce(parser: Parser) -> None:
+    """The options of `reproduce`."""
+    from stn_np.reproduce.tables import TABLES
+
+    parser.epilog = (
+        "Ctrl-C stops and saves; the same command goes on, and runs only what is missing. "
+        "A finished cell has a run folder, as stn-np train makes it, below the sweep's folder."
+    )
+    parser.add_argument(
+        "table",
+        metavar="TABLE",
+        choices=list(TABLES),
+        help="; ".join(f"{name}: {table.title}" for name, table in TABLES.items()),
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="CELL",
+        help="these cells: RTS/st-cnn/tps, 'RTS/*', '*/st-cnn/affine' (default: all)",
+    )
+    parser.add_argument("--list", action="store_true", help="say what the cells are, and run none")
+    parser.add_argument(
+        "--preset",
+        default="quick",
+        metavar="quick|short|paper",
+        help="how long, and how wide: quick is a first look; short comes near the paper's figures; "
+        "paper is its own recipe, 150,000 iterations (default: quick)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="one run of each cell for each of these (default: 0)",
+    )
+    parser.add_argument(
+        "--data",
+        default="mnist",
+        choices=("mnist", "digits"),
+        metavar="mnist|digits",
+        help="digits: the 1,797 that come with this package, for a first look; the paper has no "
+        "figures for them (default: mnist)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="cells at a time (default: 1)"
+    )
+    parser.add_argument(
+        "--out",
+        type=folder,
+        metavar="FOLDER",
+        help="the sweep's folder (default: reproduced/TABLE-PRESET)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=folder,
+        metavar="FOLDER",
+        help="where the MNIST files are (default: $STN_NP_DATA, the user's cache, else downloaded)",
     )
 
 

@@ -76,7 +76,7 @@ class Progress:
             f"{self._epoch_name(done=True)}  loss {loss:.4f}  "
             f"{self._figures('training ', training, '5.2f')}  "
             f"{self._figures('test ', test, '5.2f')}  {timing[3]:,.0f} images/s  "
-            f"{_clock(self._seconds_left())} left"
+            f"{clock(self._seconds_left())} left"
         )
 
     def _figures(self, part: str, values: Sequence[float], form: str) -> str:
@@ -122,7 +122,7 @@ class Progress:
         return spent / max(done, 1) * (self._trainer.total_steps - self._trainer.step)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Seconds as 4:05 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

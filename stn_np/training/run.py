@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from stn_np import __version__
 from stn_np.gpu.devices import describe_gpu
 from stn_np.training import checkpoint
 from stn_np.training.folder import RunFolder
@@ -151,6 +152,7 @@ def finish(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
             "seconds": round(seconds, 1),
             "images_per_second": round(examples / seconds, 1) if seconds else None,
             "peak_memory_mb": peak_memory_mb(),
+            "stn_np": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
         },

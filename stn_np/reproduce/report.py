@@ -1,0 +1,71 @@
+"""Our numbers beside the paper's, as text and as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from stn_np.reproduce.sweep import State
+from stn_np.reproduce.tables import Cell, Table
+from stn_np.training.storage import write_json
+
+
+def figures(table: Table, cells: Iterable[Cell], state: State) -> tuple[list[str], list[list[str]]]:
+    """The table: a head, and a row for each model. Ours stands first, the paper's in brackets."""
+    cells = list(cells)
+    columns = list(dict.fromkeys(cell.column for cell in cells))
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    found = {(cell.row, cell.column): cell for cell in cells}
+    body = [[row, *(_cell(found.get((row, column)), state) for column in columns)] for row in rows]
+    body.append(["parameters", *(_parameters(column, cells, state) for column in columns)])
+    return ["", *columns], body
+
+
+def _cell(cell: Cell | None, state: State) -> str:
+    """Mean and spread over the seeds that are there; or how far the first one is."""
+    if cell is None:
+        return ""
+    jobs = [job for job in state.jobs if job.cell == cell.name]
+    results = [state.done[job].results for job in jobs if job in state.done]
+    if results:
+        errors, paper = [r["test_error"] for r in results], results[0]["paper_error"]
+        paper = "" if paper is None else f" ({paper:.1f})"
+        spread = f" ±{(max(errors) - min(errors)) / 2:.2f}" if len(errors) > 1 else ""
+        return f"{mean(errors):.2f}{spread}{paper}"
+    if any(job in state.failed for job in jobs):
+        return "failed"
+    under_way = (f"{n} of {job.epochs}" for job in jobs if (n := job.epochs_done))
+    return next(under_way, "–")
+
+
+def _parameters(column: str, cells: list[Cell], state: State) -> str:
+    """The least and the most parameters that a model of the column has."""
+    names = {cell.name for cell in cells if cell.column == column}
+    found = [done.results["parameters"] for job, done in state.done.items() if job.cell in names]
+    return f"{min(found):,} to {max(found):,}" if found else "–"
+
+
+def records(table: Table, preset: str, state: State) -> dict[str, Any]:
+    """What is kept of a sweep: a record for each job that is finished."""
+    kept = ("test_error", "paper_error", "parameters", "optimizer", "epochs", "steps", "angles")
+    return {
+        "table": table.name,
+        "preset": preset,
+        "cells": [
+            {
+                "cell": job.cell,
+                "seed": job.seed,
+                **{name: done.results[name] for name in kept if name in done.results},
+                "machine": done.results["machine"],
+            }
+            for job in state.jobs
+            if (done := state.done.get(job))
+        ],
+    }
+
+
+def write(path: Path, table: Table, preset: str, state: State) -> None:
+    """The file from which pages are made."""
+    write_json(path, records(table, preset, state))

@@ -1,0 +1,284 @@
+"""The paper's tables: cells, sweeps that lose nothing, and what is found in their folders."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stn_np import cli
+from stn_np.experiments import by_name
+from stn_np.reproduce import sweep as sweeping
+from stn_np.reproduce.job import Job, finished, run
+from stn_np.reproduce.sweep import State, jobs_of, sweep
+from stn_np.reproduce.tables import TABLES
+from stn_np.training.folder import RunFolder
+from stn_np.training.run import StoppedError
+
+#: Seconds of a training: enough to do something to it meanwhile.
+LONG = {"epochs": 40, "batch_size": 64, "filters": 8}
+SHORT = {"epochs": 2, "batch_size": 256, "filters": 8}
+
+
+def jobs(out: Path, *names: str, **settings) -> list[Job]:
+    """Cells of table 1 on the embedded digits, with other settings than their preset's."""
+    table = TABLES["table1"]
+    found = jobs_of(table, table.chosen(names), "quick", [0], out, data="digits", threads=1)
+    return [replace(job, settings={**job.settings, **settings}) for job in found]
+
+
+def files(folder: str | Path) -> tuple[bytes, dict]:
+    """What must be the same bits, however a run came to its end."""
+    results = json.loads((Path(folder) / "results.json").read_text())
+    del results["machine"]
+    return (Path(folder) / "metrics.csv").read_bytes(), results
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, dict]]:
+    """What two cells come to if nothing happens to them."""
+    out = tmp_path_factory.mktemp("whole")
+    found = {}
+    for job in jobs(out, "R/fcn", "RTS/fcn", **LONG):
+        run(job)
+        found[job.cell] = files(job.folder)
+    return found
+
+
+# ------------------------------------------------------------------------------------ what is asked
+
+
+def test_the_cells_are_those_of_the_paper() -> None:
+    assert {name: len(table.cells) for name, table in TABLES.items()} == {
+        "table1": 32,
+        "cluttered": 4,
+        "addition": 8,
+    }
+    for table in TABLES.values():
+        assert len({cell.name for cell in table.cells}) == len(table.cells)
+        for cell in table.cells:
+            kind = by_name(cell.experiment)
+            for preset in table.presets.values():
+                settings = kind.Settings(**{**preset, **cell.settings, "data": "mnist"})
+                assert kind(settings).paper_error() is not None, cell.name
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("preset", ["quick", "short", "paper"])
+def test_parameters_of_a_column_agree_within_a_tenth(name: str, preset: str) -> None:
+    table, totals = TABLES[name], {}
+    for cell in table.cells:
+        kind = by_name(cell.experiment)
+        settings = kind.Settings(**{**table.presets[preset], **cell.settings, "data": "mnist"})
+        totals.setdefault(cell.column, []).append(kind(settings).model().n_parameters())
+    assert all(max(column) <= 1.1 * min(column) for column in totals.values()), totals
+
+
+def test_the_presets_are_the_experiments_own_settings() -> None:
+    for table in TABLES.values():
+        assert table.presets.keys() == {"quick", "short", "paper"}
+        paper = table.presets["paper"]
+        steps = paper["epochs"] * (60_000 // 256)
+        assert paper["optimizer"] == "sgd" and steps == pytest.approx(150_000, rel=1e-3)
+
+
+def test_cells_are_chosen_by_name() -> None:
+    table = TABLES["table1"]
+    assert len(table.chosen([])) == 32
+    assert [c.name for c in table.chosen(["E/*cnn", "R/cnn"])] == ["R/cnn", "E/cnn"]
+    assert len(table.chosen(["*/st-cnn/*"])) == 12
+    with pytest.raises(ValueError, match=r"only: .*did you mean.*RTS/st-cnn/tps"):
+        table.chosen(["RTS/st-cnn/tsp"])
+    with pytest.raises(ValueError, match="preset: .*short"):
+        jobs_of(table, table.cells, "shrot", [0], Path("out"))
+    with pytest.raises(ValueError, match="seeds: .*-1"):
+        jobs_of(table, table.cells, "short", [-1], Path("out"))
+
+
+# ---------------------------------------------------------------------------- nothing is lost
+
+
+def test_a_sweep_gives_the_bits_of_single_trainings(tmp_path, whole, capsys) -> None:
+    wanted = jobs(tmp_path / "sweep", "R/fcn", "RTS/fcn", **LONG)
+    state = sweep(wanted, tmp_path / "sweep", workers=2)
+    assert state.done.keys() == set(wanted) and not state.failed and not state.notes
+    assert {job.cell: files(job.folder) for job in wanted} == whole
+
+    alone = tmp_path / "alone"
+    options = "--data digits --distortion R --model fcn --filters 8 --epochs 40 --batch-size 64"
+    assert cli.main(["train", *options.split(), "--out", str(alone)]) == 0
+    assert files(alone) == whole["R/fcn"]
+
+
+def test_what_is_finished_is_not_run_again(tmp_path, monkeypatch) -> None:
+    wanted = jobs(tmp_path, "R/fcn", "P/fcn", **SHORT)
+    run(wanted[0])
+    before = {p: p.stat().st_mtime_ns for p in Path(wanted[0].folder).rglob("*")}
+    ran = []
+
+    def work(job: Job):
+        ran.append(job)
+        return run(job)
+
+    monkeypatch.setattr(sweeping, "run", work)
+    with ThreadPoolExecutor(1) as executor:  # any executor
+        state = sweep(wanted, tmp_path, executor=executor)
+        assert ran == [wanted[1]] and state.done.keys() == set(wanted)
+        assert {p: p.stat().st_mtime_ns for p in Path(wanted[0].folder).rglob("*")} == before
+        executor.submit(int)  # it is ours, and goes on
+
+
+def test_a_cell_whose_process_is_killed_is_run_again(tmp_path, whole, monkeypatch) -> None:
+    monkeypatch.setattr(sweeping, "LOOK", 0.02)
+    wanted, killed = jobs(tmp_path, "R/fcn", "RTS/fcn", **LONG), []
+
+    def watch(state: State) -> None:
+        if not killed and wanted[1].epochs_done > 1:
+            children = multiprocessing.active_children()
+            killed.extend(children)
+            for child in children:
+                child.kill()
+
+    state = sweep(wanted, tmp_path, workers=2, watch=watch)
+    assert killed and not state.failed
+    assert {job.cell: files(job.folder) for job in wanted} == whole
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_a_sweep_that_is_stopped_goes_on(tmp_path, sign: signal.Signals) -> None:
+    command = [sys.executable, "-m", "stn_np", "reproduce", "table1", "--data", "digits"]
+    command += ["--only", "R/st-fcn/affine", "--out", str(tmp_path), "--threads", "1"]
+    job = jobs_of(TABLES["table1"], TABLES["table1"].chosen(["R/st-fcn/affine"]), "quick", [0],
+                  tmp_path, data="digits")[0]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and job.epochs_done < 2:
+            time.sleep(0.02)
+        process.send_signal(sign)
+        out, _ = process.communicate(timeout=60)
+    if sign == signal.SIGINT:
+        assert process.returncode == 130 and "the same command goes on" in out
+    for _ in range(500):  # the worker that is left without a parent saves, and ends
+        try:
+            with RunFolder(Path(job.folder)).locked():
+                break
+        except ValueError:
+            time.sleep(0.02)
+    epochs = job.epochs_done
+    assert 2 <= epochs < 15 and finished(job) is None
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    undisturbed = replace(job, folder=str(tmp_path / "undisturbed"), threads=1)
+    run(undisturbed)
+    assert files(job.folder) == files(undisturbed.folder)
+    shown = json.loads((tmp_path / "table1.json").read_text())
+    [cell] = shown["cells"]
+    assert (cell["cell"], cell["seed"], cell["paper_error"]) == ("R/st-fcn/affine", 0, None)
+    assert f"{cell['test_error']:.2f}" in again.stdout
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path) -> None:
+    first, second = jobs(tmp_path, "R/fcn", "P/fcn", **SHORT)
+    first = replace(first, settings={**first.settings, "optimizer": "sgd", "lr": 1e30})
+    state = sweep([first, second], tmp_path)
+    assert state.failed.keys() == {first} and "DivergedError" in state.failed[first]
+    assert state.done.keys() == {second}
+
+
+def test_an_executor_that_stops_stops_the_sweep(tmp_path, monkeypatch) -> None:
+    def stop(job: Job):
+        raise StoppedError("a signal")
+
+    monkeypatch.setattr(sweeping, "run", stop)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(StoppedError):
+        sweep(jobs(tmp_path, "R/fcn"), tmp_path, executor=executor)
+
+
+# --------------------------------------------------------------------- what is found in a folder
+
+
+def test_two_sweeps_in_one_folder_are_refused(tmp_path) -> None:
+    with (
+        RunFolder(tmp_path).locked(),
+        pytest.raises(ValueError, match="by another process"),
+    ):
+        sweep([], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Job]:
+    """A finished cell."""
+    out = tmp_path_factory.mktemp("run")
+    [job] = jobs(out, "R/fcn", **SHORT)
+    run(job)
+    return out, job
+
+
+def damage(path: Path, what: str) -> None:
+    """Something that may have happened to a run."""
+    results, config = path / "results.json", path / "config.json"
+    if what == "results cut off":
+        results.write_bytes(results.read_bytes()[:50])
+    elif what == "results are a list":
+        results.write_text("[1, 2]")
+    elif what == "no error in the results":
+        results.write_text(json.dumps({"test_error": None, "machine": {"seconds": 1}}))
+    elif what == "another version":
+        found = json.loads(results.read_text())
+        found["machine"]["stn_np"] = "0.0.9"
+        results.write_text(json.dumps(found))
+    elif what == "config damaged":
+        config.write_text("{")
+    elif what == "no sound checkpoint":
+        results.unlink()
+        for checkpoint in (path / "checkpoints").iterdir():
+            checkpoint.write_bytes(b"PK")
+    elif what == "checkpoints removed":
+        results.unlink()
+        shutil.rmtree(path / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("what", "aside"),
+    [
+        ("results cut off", "results.json"),
+        ("results are a list", "results.json"),
+        ("no error in the results", "results.json"),
+        ("another version", "seed-0"),
+        ("config damaged", "seed-0"),
+        ("no sound checkpoint", "seed-0"),
+        ("checkpoints removed", "seed-0"),
+    ],
+)
+def test_what_is_damaged_is_set_aside_and_made_again(tmp_path, a_run, what, aside) -> None:
+    out, job = a_run
+    shutil.copytree(out, tmp_path / "copy")
+    job = replace(job, folder=job.folder.replace(str(out), str(tmp_path / "copy")))
+    damage(Path(job.folder), what)
+    damaged = {p.name: p.read_bytes() for p in Path(job.folder).rglob("*") if p.is_file()}
+    assert finished(job) is None
+    state = sweep([job], tmp_path / "copy")
+    assert not state.failed and files(job.folder) == files(a_run[1].folder)
+    [note] = state.notes
+    assert job.name in note and f"kept as {aside}.aside-1" in note
+    [kept] = Path(job.folder).parent.rglob(f"{aside}.aside-1")
+    old = [kept] if kept.is_file() else [p for p in kept.rglob("*") if p.is_file()]
+    assert all(p.read_bytes() == damaged[p.name.removesuffix(".aside-1")] for p in old if p.suffix)
+    assert len(old) in (1, len(damaged), len(damaged) + 1)
+
+
+def test_a_folder_with_other_settings_is_refused(tmp_path) -> None:
+    [job] = jobs(tmp_path, "R/fcn", **SHORT)
+    run(job)
+    state = sweep(jobs(tmp_path, "R/fcn", **{**SHORT, "epochs": 3}), tmp_path)
+    [why] = state.failed.values()
+    assert "holds a run with epochs 2 instead of 3" in why and "--out" in why
+    assert finished(job) is not None
