@@ -54,7 +54,7 @@ def reproduce(options: argparse.Namespace) -> int:
         threads=options.threads or max(1, available_cores() // workers),
     )
     print(
-        f"{chosen.title}\npreset {options.preset}: {_settings(chosen, options.preset)}\n"
+        f"{chosen.title}: test error in %\npreset {options.preset}: {_settings(chosen, options.preset)}\n"
         f"{len(jobs)} cells and seeds, {workers} at a time on the {device.upper()}, "
         f"in {printable(str(out))}\n",
         flush=True,
@@ -143,7 +143,7 @@ class Live(Lines):
     def __enter__(self) -> Self:
         from rich.live import Live
 
-        self._live = Live(auto_refresh=False)
+        self._live = Live(auto_refresh=False, transient=True)
         self._live.__enter__()
         return self
 
@@ -158,7 +158,7 @@ class Live(Lines):
         from rich.table import Table
 
         head, body = report.figures(self.chosen, self.cells, state)
-        drawn = Table(title=self.chosen.title, caption=self.left(state), title_justify="left")
+        drawn = Table(caption=self.left(state), caption_justify="left")
         for i, name in enumerate(head):
             drawn.add_column(name, justify="right" if i else "left")
         for row in body:

@@ -41,10 +41,11 @@ def _cell(cell: Cell | None, state: State) -> str:
 
 
 def _parameters(column: str, cells: list[Cell], state: State) -> str:
-    """The least and the most parameters that a model of the column has."""
+    """The least and the most parameters that a model of the column has, in thousands."""
     names = {cell.name for cell in cells if cell.column == column}
     found = [done.results["parameters"] for job, done in state.done.items() if job.cell in names]
-    return f"{min(found):,} to {max(found):,}" if found else "–"
+    ends = dict.fromkeys(f"{n / 1000:.1f}" for n in (min(found), max(found))) if found else ()
+    return "–".join(ends) + "k" if ends else "–"
 
 
 def records(table: Table, preset: str, state: State) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def distorted(columns: Iterable[str], families: Iterable[str]) -> tuple[Cell, ..
 
 #: The paper's recipe: SGD, 150,000 iterations of 256 digits (641 times through the training set),
 #: rate 0.01 with a tenth of it after each third; nothing else. Its momentum is not stated.
-PAPER = {
+PAPER: dict[str, Any] = {
     "optimizer": "sgd",
     "lr": 0.01,
     "schedule": "step",
@@ -113,7 +113,7 @@ PAPER = {
 }
 
 #: For distorted digits. All but the paper's are by our recipe, docs/explanation/performance.md.
-DISTORTED = {
+DISTORTED: dict[str, dict[str, Any]] = {
     "quick": {"filters": 32, "epochs": 15},
     "short": {"filters": 64, "epochs": 60},
     "paper": {**PAPER, "filters": 64, "label_smoothing": 0.0, "average": 0.0},
@@ -124,20 +124,20 @@ TABLES = {
     for table in (
         Table(
             "table1",
-            "Table 1: distorted MNIST, test error in %",
+            "Table 1: distorted MNIST",
             distorted(("R", "RTS", "P", "E"), FAMILIES),
             DISTORTED,
         ),
         Table(
             "cluttered",
-            "Translated cluttered MNIST (A.4), test error in %",
+            "Translated cluttered MNIST (A.4)",
             distorted(("TC",), ("affine",)),
             # With 32 filters the ST-FCN's localisation net alone is larger than the ST-CNN.
             {**DISTORTED, "quick": {**DISTORTED["quick"], "filters": 48}},
         ),
         Table(
             "addition",
-            "MNIST addition (A.1), test error in %",
+            "MNIST addition (A.1)",
             tuple(
                 Cell("sum", row, "addition", settings)
                 for row, settings in rows(("fcn", "cnn", "st-fcn", "2xst-fcn"), FAMILIES)

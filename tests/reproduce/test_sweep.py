@@ -17,8 +17,9 @@ import pytest
 
 from stn_np import cli
 from stn_np.experiments import by_name
+from stn_np.reproduce import report
 from stn_np.reproduce import sweep as sweeping
-from stn_np.reproduce.job import Job, finished, run
+from stn_np.reproduce.job import Done, Job, finished, run
 from stn_np.reproduce.sweep import State, jobs_of, sweep
 from stn_np.reproduce.tables import TABLES
 from stn_np.training.folder import RunFolder
@@ -282,3 +283,63 @@ def test_a_folder_with_other_settings_is_refused(tmp_path) -> None:
     [why] = state.failed.values()
     assert "holds a run with epochs 2 instead of 3" in why and "--out" in why
     assert finished(job) is not None
+
+
+# -------------------------------------------------------------------------------- what is shown
+
+
+def test_the_command_line(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = TABLES["table1"]
+    presets = {**table.presets, "quick": SHORT}
+    monkeypatch.setitem(TABLES, "table1", replace(table, presets=presets))
+    command = ["reproduce", "table1", "--data", "digits", "--seeds", "0", "1"]
+    assert cli.main([*command, "--only", "?/fcn", "RTS/fcn"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = json.loads(Path("reproduced/table1-quick/table1.json").read_text())
+    errors = {(cell["cell"], cell["seed"]): cell["test_error"] for cell in shown["cells"]}
+    assert len(errors) == 8 and shown["preset"] == "quick"
+    for (cell, seed), error in errors.items():
+        [line] = [line for line in lines if line.startswith(f"{cell}, seed {seed}: ")]
+        assert f"{error:.2f} %" in line
+    [row] = [line for line in lines if line.startswith("fcn ")]
+    for column, said in zip(("R", "RTS", "P", "E"), row.split()[1::2], strict=True):
+        mean = (errors[f"{column}/fcn", 0] + errors[f"{column}/fcn", 1]) / 2
+        assert said == f"{mean:.2f}"
+
+    assert cli.main([*command, "--only", "R/st-cnn/*", "--list"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert listed == [f"R/st-cnn/{family}" for family in ("affine", "projective", "tps")]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--only", "R/cnnn"], "did you mean 'R/cnn'"),
+        (["--preset", "shrot"], "did you mean 'short'"),
+        (["--workers", "0"], "--workers: expected"),
+        (["--seeds", "-1"], "seeds: expected"),
+        (["--out", "a-file"], "a-file"),
+    ],
+)
+def test_bad_options_are_named_before_any_work(tmp_path, capsys, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
+    assert cli.main(["reproduce", "table1", "--data", "digits", *options]) == 2
+    assert said in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["a-file"]
+
+
+def test_the_paper_stands_beside_a_cell_that_has_a_figure(tmp_path, monkeypatch) -> None:
+    [job] = jobs(tmp_path, "R/fcn")
+    other = replace(job, seed=1)
+    results = {"test_error": 2.0, "paper_error": 2.1, "parameters": 65_432}
+    state = State([job, other], {job: Done(results, [])})
+    table = TABLES["table1"]
+    head, rows = report.figures(table, table.chosen(["R/*cnn", "R/fcn"]), state)
+    assert head == ["", "R"]
+    assert rows[0] == ["fcn", "2.00 (2.1)"] and rows[-1] == ["parameters", "65.4k"]
+    assert rows[1] == ["cnn", "–"]
+    state.done[other] = Done({**results, "test_error": 2.5, "parameters": 66_000}, [])
+    _, rows = report.figures(table, table.chosen(["R/fcn"]), state)
+    assert rows == [["fcn", "2.25 ±0.25 (2.1)"], ["parameters", "65.4–66.0k"]]
