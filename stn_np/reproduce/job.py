@@ -126,19 +126,28 @@ def run(job: Job) -> Done:
     if folder.path.exists():
         with folder.locked():
             notes += _set_aside_what_is_damaged(folder, experiment)
+    try:
+        return Done(_train(experiment, folder), notes)
+    except CheckpointError as e:
+        notes.append(_set_aside(folder.path, str(e)))
+        return Done(_train(experiment, folder), notes)
+
+
+def _train(experiment: Experiment, folder: RunFolder) -> dict[str, Any]:
+    """A new run, or what is left of one."""
     if not folder.config.exists():
         folder.create(experiment.name, experiment.settings)
     with folder.locked():
         if folder.results.exists():
-            return Done(read_json(folder.results), notes)
+            return read_json(folder.results)
         trainer = Trainer(experiment)
         training.go_on(trainer, folder)
         training.train(trainer, folder, Silent(trainer, bar=False))
-        return Done(training.finish(trainer, folder), notes)
+        return training.finish(trainer, folder)
 
 
 def _set_aside_what_is_damaged(folder: RunFolder, experiment: Experiment) -> list[str]:
-    """Rename what cannot be used, and say so. Results are made again from a sound checkpoint."""
+    """Rename what cannot be used, and say so. Results are made again from the last checkpoint."""
     if not folder.config.exists():
         return []
     try:
@@ -146,21 +155,15 @@ def _set_aside_what_is_damaged(folder: RunFolder, experiment: Experiment) -> lis
     except (ValueError, TypeError) as e:
         return [_set_aside(folder.path, str(e))]
     _check_same(folder.path, asdict(settings), asdict(experiment.settings), experiment)
-    notes = []
-    if folder.results.exists():
-        try:
-            version = _version_of(read_json(folder.results))
-        except (KeyError, TypeError, ValueError) as e:
-            notes.append(_set_aside(folder.results, f"not the results of a run: {e!r}"))
-        else:
-            if version != __version__:
-                return [_set_aside(folder.path, f"version {version} of stn_np made it")]
+    if not folder.results.exists():
+        return []
     try:
-        if not folder.results.exists():
-            training.go_on(Trainer(experiment), folder)
-    except CheckpointError as e:
-        notes.append(_set_aside(folder.path, str(e)))
-    return notes
+        version = _version_of(read_json(folder.results))
+    except (KeyError, TypeError, ValueError) as e:
+        return [_set_aside(folder.results, f"not the results of a run: {e!r}")]
+    if version != __version__:
+        return [_set_aside(folder.path, f"version {version} of stn_np made it")]
+    return []
 
 
 def _version_of(results: dict[str, Any]) -> str:
