@@ -254,6 +254,12 @@ def _add_reproduce(parser: Parser) -> None:
         "--workers", type=int, default=1, metavar="N", help="cells at a time (default: 1)"
     )
     parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster, such as tcp://host:8786, whose workers train the cells, one a "
+        "worker's thread; they must see the sweep's folder under the same path",
+    )
+    parser.add_argument(
         "--out",
         type=folder,
         metavar="FOLDER",

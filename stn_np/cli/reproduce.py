@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +44,7 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0
     device, _ = choose_device(options.device)
     workers = check_size("--workers", options.workers)
+    at_a_time = f"{workers} at a time" if options.scheduler is None else options.scheduler
     out = options.out or Path("reproduced") / f"{chosen.name}-{options.preset}"
     jobs = jobs_of(
         chosen,
@@ -54,8 +58,9 @@ def reproduce(options: argparse.Namespace) -> int:
         threads=options.threads or max(1, available_cores() // workers),
     )
     print(
-        f"{chosen.title}: test error in %\npreset {options.preset}: {_settings(chosen, options.preset)}\n"
-        f"{len(jobs)} cells and seeds, {workers} at a time on the {device.upper()}, "
+        f"{chosen.title}, test error in %\n"
+        f"preset {options.preset}: {_settings(chosen, options.preset)}\n"
+        f"{len(jobs)} cells and seeds, {at_a_time}, on the {device.upper()}, "
         f"in {printable(str(out))}\n",
         flush=True,
     )
@@ -67,14 +72,39 @@ def reproduce(options: argparse.Namespace) -> int:
                 if shown(state):
                     report.write(result, chosen, options.preset, state)
 
-            state = sweep(jobs, out, workers=workers, watch=watch)
+            with cluster(options.scheduler) as executor:
+                state = sweep(jobs, out, executor=executor, workers=workers, watch=watch)
     except StoppedError as e:
         print(f"\nstopped: {e}; the same command goes on", flush=True)
         return 130
-    print(f"\n{_table(chosen, cells, state)}\n\nin brackets the paper's; all of it in {result}")
+    print(f"\n{_table(chosen, cells, state)}\n")
+    print(f"in brackets the paper's; more in {printable(str(result))}")
+    for note in state.notes:
+        print(f"note: {printable(note)}")
     for job, why in state.failed.items():
         print(f"stn-np reproduce: {job.name}: {printable(why)}", file=sys.stderr)
     return 1 if state.failed else 0
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Executor | None]:
+    """The executor of the Dask cluster whose scheduler is there; None without an address."""
+    if address is None:
+        yield None
+        return
+    try:
+        import distributed
+    except ImportError as e:
+        raise ValueError(
+            f"--scheduler: needs Dask, which is not here ({e}); pip install 'stn-np[cluster]'"
+        ) from e
+    make: Any = distributed.Client
+    try:
+        client = make(address, timeout=10)
+    except (OSError, ValueError) as e:
+        raise ValueError(f"--scheduler: no Dask scheduler answers at {address!r}: {e}") from e
+    with client:
+        yield client.get_executor(pure=False)
 
 
 def _settings(chosen: Table, preset: str) -> str:

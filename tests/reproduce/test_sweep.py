@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from swept import LONG, SHORT, files, jobs
 
 from stn_np import cli
 from stn_np.experiments import by_name
@@ -24,24 +25,6 @@ from stn_np.reproduce.sweep import State, jobs_of, sweep
 from stn_np.reproduce.tables import TABLES
 from stn_np.training.folder import RunFolder
 from stn_np.training.run import StoppedError
-
-#: Seconds of a training: enough to do something to it meanwhile.
-LONG = {"epochs": 40, "batch_size": 64, "filters": 8}
-SHORT = {"epochs": 2, "batch_size": 256, "filters": 8}
-
-
-def jobs(out: Path, *names: str, **settings) -> list[Job]:
-    """Cells of table 1 on the embedded digits, with other settings than their preset's."""
-    table = TABLES["table1"]
-    found = jobs_of(table, table.chosen(names), "quick", [0], out, data="digits", threads=1)
-    return [replace(job, settings={**job.settings, **settings}) for job in found]
-
-
-def files(folder: str | Path) -> tuple[bytes, dict]:
-    """What must be the same bits, however a run came to its end."""
-    results = json.loads((Path(folder) / "results.json").read_text())
-    del results["machine"]
-    return (Path(folder) / "metrics.csv").read_bytes(), results
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +98,7 @@ def test_a_sweep_gives_the_bits_of_single_trainings(tmp_path, whole, capsys) -> 
     assert {job.cell: files(job.folder) for job in wanted} == whole
 
     alone = tmp_path / "alone"
-    options = "--data digits --distortion R --model fcn --filters 8 --epochs 40 --batch-size 64"
+    options = "--data digits --distortion R --model fcn --filters 8 --epochs 25 --batch-size 64"
     assert cli.main(["train", *options.split(), "--out", str(alone)]) == 0
     assert files(alone) == whole["R/fcn"]
 
