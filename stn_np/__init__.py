@@ -21,10 +21,9 @@ from stn_np.gradcheck import GradcheckError, gradcheck
 from stn_np.sampling import affine_sample, grid_sample
 from stn_np.transformer import SpatialTransformer
 from stn_np.transforms import affine_grid
+from stn_np.version import __version__ as __version__
 
 renamed.install()
-
-__version__ = "0.1.0"
 
 __all__ = [
     "GradcheckError",

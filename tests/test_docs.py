@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shlex
+import subprocess
 import sys
 import warnings
 from contextlib import nullcontext
@@ -90,6 +91,8 @@ def test_commands_exist(page: str, command: str):
         check_python(words[1:])
     elif program == "pip":
         check_pip(words[1:])
+    elif program == "dask":
+        check_dask(words[1:])
     else:
         assert program in {"source", "jupyter", "pytest", "sphinx-build", "pre-commit", ".ci/run"}
         check_files(words[1:])
@@ -106,6 +109,13 @@ def check_pip(words: list[str]) -> None:
     known = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1]
     for extra in ",".join(extras).split(","):
         assert not extra or re.search(rf"^{extra} = ", known, re.M), extra
+
+
+def check_dask(words: list[str]) -> None:
+    pytest.importorskip("distributed")
+    program = Path(sys.executable).with_name("dask")
+    told = subprocess.run([program, words[0], "--help"], capture_output=True, text=True, check=True)
+    assert {word for word in words if word.startswith("--")} <= set(told.stdout.split())
 
 
 def check_files(words: list[str]) -> None:

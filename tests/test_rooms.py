@@ -14,6 +14,7 @@ PACKAGE = Path(stn_np.__file__).parent
 
 #: A room may use those that stand before it; `docs/explanation/architecture.md` draws them.
 ROOMS = (
+    "version",
     "backend",
     "renamed",
     "checks",
@@ -30,6 +31,7 @@ ROOMS = (
     "data",
     "training",
     "experiments",
+    "reproduce",
     "plots",
     "cli",
 )

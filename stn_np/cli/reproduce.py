@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +15,6 @@ from typing import Any, Self
 
 from stn_np.checks import check_size
 from stn_np.cli.report import printable, table
-from stn_np.data.dataset import expanded
 from stn_np.gpu.devices import choose_device
 from stn_np.reproduce import report
 from stn_np.reproduce.job import Job
@@ -22,6 +23,7 @@ from stn_np.reproduce.tables import TABLES, Cell, Table
 from stn_np.threads import available_cores
 from stn_np.training.progress import clock
 from stn_np.training.run import StoppedError
+from stn_np.training.storage import write_json
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -35,55 +37,80 @@ def reproduce(options: argparse.Namespace) -> int:
     Returns
     -------
     int
-        Exit code: 1 if a cell failed.
+        Exit code: 1 if a cell failed, 130 if it was stopped.
     """
     chosen = TABLES[options.table]
     cells = chosen.chosen(options.only)
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
-    device, _ = choose_device(options.device)
-    workers = check_size("--workers", options.workers)
-    at_a_time = f"{workers} at a time" if options.scheduler is None else options.scheduler
-    out = options.out or Path("reproduced") / f"{chosen.name}-{options.preset}"
-    jobs = jobs_of(
-        chosen,
-        cells,
-        options.preset,
-        options.seeds,
-        out,
-        data=options.data,
-        data_dir=str(expanded(options.data_dir).resolve()) if options.data_dir else None,
-        device=device,
-        threads=options.threads or max(1, available_cores() // workers),
-    )
+    workers, device = check_size("--workers", options.workers), choose_device(options.device)[0]
+    threads = options.threads  # where there is a cluster, its machines have other cores than this
+    if options.scheduler is None:
+        threads = threads or max(1, available_cores() // workers)
+    of_data = "" if options.data == "mnist" else f"-{options.data}"
+    out = options.out or Path("reproduced") / f"{chosen.name}-{options.preset}{of_data}"
+    result = out / f"{chosen.name}.json"
+
+    def jobs(cells: list[Cell], seeds: list[int]) -> list[Job]:
+        where = {"data": options.data, "data_dir": options.data_dir}
+        of = (options.preset, seeds, out)
+        return jobs_of(chosen, cells, *of, **where, device=device, threads=threads)
+
+    wanted = jobs(cells, options.seeds)
     print(
         f"{chosen.title}, test error in %\n"
         f"preset {options.preset}: {_settings(chosen, options.preset)}\n"
-        f"{len(jobs)} cells and seeds, {at_a_time}, on the {device.upper()}, "
-        f"in {printable(str(out))}\n",
+        f"{len(wanted)} cells and seeds, {options.scheduler or f'{workers} at a time'}, on the "
+        f"{device.upper()}, in {printable(str(out))}\n",
         flush=True,
     )
-    result = out / f"{chosen.name}.json"
+    # The file has all that is finished in this folder, whatever is wanted now.
+    known = jobs(list(chosen.cells), sorted({*options.seeds, *_seeds_in(out)}))
+
+    def write() -> None:
+        write_json(result, report.records(chosen, options.preset, known))
+
     try:
-        with (Live if sys.stdout.isatty() else Lines)(chosen, cells) as shown:
+        with stopped_by_sigterm(), (Live if sys.stdout.isatty() else Lines)(cells) as shown:
 
             def watch(state: State) -> None:
                 if shown(state):
-                    report.write(result, chosen, options.preset, state)
+                    write()
 
             with cluster(options.scheduler) as executor:
-                state = sweep(jobs, out, executor=executor, workers=workers, watch=watch)
+                state = sweep(wanted, out, executor=executor, workers=workers, watch=watch)
     except StoppedError as e:
         print(f"\nstopped: {e}; the same command goes on", flush=True)
         return 130
-    print(f"\n{_table(chosen, cells, state)}\n")
+    write()
+    print(f"\n{table(*report.figures(cells, state))}\n")
     print(f"in brackets the paper's; more in {printable(str(result))}")
-    for note in state.notes:
-        print(f"note: {printable(note)}")
-    for job, why in state.failed.items():
-        print(f"stn-np reproduce: {job.name}: {printable(why)}", file=sys.stderr)
+    if state.failed:
+        many = f"{len(state.failed)} of {len(wanted)} failed"
+        print(f"stn-np reproduce: {many}; the same command tries again", file=sys.stderr)
     return 1 if state.failed else 0
+
+
+def _seeds_in(out: Path) -> set[int]:
+    """The seeds that have folders in a sweep's folder."""
+    numbers = (path.name.removeprefix("seed-") for path in out.glob("*/**/seed-*"))
+    return {int(number) for number in numbers if number.isdecimal() and number.isascii()}
+
+
+def _settings(chosen: Table, preset: str) -> str:
+    """A preset in words."""
+    return ", ".join(f"{name} {value}" for name, value in chosen.presets[preset].items())
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """A SIGTERM, as ``kill`` and clusters send it, does what a Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -98,18 +125,17 @@ def cluster(address: str | None) -> Iterator[Executor | None]:
         raise ValueError(
             f"--scheduler: needs Dask, which is not here ({e}); pip install 'stn-np[cluster]'"
         ) from e
+    for name in ("distributed", "distributed.client"):  # what they know, we say
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     make: Any = distributed.Client
     try:
         client = make(address, timeout=10)
     except (OSError, ValueError) as e:
         raise ValueError(f"--scheduler: no Dask scheduler answers at {address!r}: {e}") from e
     with client:
+        if not client.ncores():
+            print(f"no worker has joined yet; to start one: dask worker {address}", flush=True)
         yield client.get_executor(pure=False)
-
-
-def _settings(chosen: Table, preset: str) -> str:
-    """A preset in words."""
-    return ", ".join(f"{name} {value}" for name, value in chosen.presets[preset].items())
 
 
 class Lines:
@@ -117,13 +143,14 @@ class Lines:
 
     Parameters
     ----------
-    chosen, cells
-        The table, and those of its cells that are run.
+    cells
+        Those that are run.
     """
 
-    def __init__(self, chosen: Table, cells: list[Cell]) -> None:
-        self.chosen, self.cells = chosen, cells
+    def __init__(self, cells: list[Cell]) -> None:
+        self.cells = cells
         self._told: set[Job] = set()
+        self._noted, self._calls = 0, 0
         self._begun, self._first = time.perf_counter(), -1.0
 
     def __enter__(self) -> Self:
@@ -133,19 +160,24 @@ class Lines:
         pass
 
     def __call__(self, state: State) -> bool:
-        """Show how far it is; whether a cell has come to its end since the last call."""
+        """Show how far it is. True at first, and when a cell has come to its end since."""
+        self._calls += 1
+        for note in state.notes[self._noted :]:
+            print(f"note: {printable(note)}", flush=True)
+        self._noted = len(state.notes)
         new = [job for job in (*state.done, *state.failed) if job not in self._told]
         self._told.update(new)
         for job in new:
-            self.say(job, state)
-        return bool(new)
+            if job in state.failed:
+                why = printable(state.failed[job])
+                print(f"stn-np reproduce: {job.name}: {why}", file=sys.stderr, flush=True)
+            else:
+                self.say(job, state)
+        return bool(new) or self._calls == 1
 
     def say(self, job: Job, state: State) -> None:
-        """A line about a cell that has come to an end."""
-        if job in state.failed:
-            print(f"{job.name}: failed", flush=True)
-            return
-        results = state.done[job].results
+        """A line about a cell that is finished."""
+        results = state.done[job]
         paper = results["paper_error"]
         print(
             f"{job.name}: {results['test_error']:.2f} %"
@@ -181,13 +213,13 @@ class Live(Lines):
         self._live.__exit__(*error)
 
     def say(self, job: Job, state: State) -> None:
-        """The table says it."""
+        """The table does."""
 
     def __call__(self, state: State) -> bool:
         """Draw the table anew."""
         from rich.table import Table
 
-        head, body = report.figures(self.chosen, self.cells, state)
+        head, body = report.figures(self.cells, state)
         drawn = Table(caption=self.left(state), caption_justify="left")
         for i, name in enumerate(head):
             drawn.add_column(name, justify="right" if i else "left")
@@ -195,8 +227,3 @@ class Live(Lines):
             drawn.add_row(*map(printable, row))
         self._live.update(drawn, refresh=True)
         return super().__call__(state)
-
-
-def _table(chosen: Table, cells: list[Cell], state: State) -> str:
-    """As text."""
-    return table(*report.figures(chosen, cells, state))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from stn_np.reproduce.job import Job, finished
 from stn_np.reproduce.sweep import State
 from stn_np.reproduce.tables import Cell, Table
-from stn_np.training.storage import write_json
 
 
-def figures(table: Table, cells: Iterable[Cell], state: State) -> tuple[list[str], list[list[str]]]:
-    """The table: a head, and a row for each model. Ours stands first, the paper's in brackets."""
+def figures(cells: Iterable[Cell], state: State) -> tuple[list[str], list[list[str]]]:
+    """A head, and a row for each model. Ours stands first, the paper's in brackets."""
     cells = list(cells)
     columns = list(dict.fromkeys(cell.column for cell in cells))
     rows = list(dict.fromkeys(cell.row for cell in cells))
@@ -28,7 +27,7 @@ def _cell(cell: Cell | None, state: State) -> str:
     if cell is None:
         return ""
     jobs = [job for job in state.jobs if job.cell == cell.name]
-    results = [state.done[job].results for job in jobs if job in state.done]
+    results = [state.done[job] for job in jobs if job in state.done]
     if results:
         errors, paper = [r["test_error"] for r in results], results[0]["paper_error"]
         paper = "" if paper is None else f" ({paper:.1f})"
@@ -43,13 +42,13 @@ def _cell(cell: Cell | None, state: State) -> str:
 def _parameters(column: str, cells: list[Cell], state: State) -> str:
     """The least and the most parameters that a model of the column has, in thousands."""
     names = {cell.name for cell in cells if cell.column == column}
-    found = [done.results["parameters"] for job, done in state.done.items() if job.cell in names]
+    found = [results["parameters"] for job, results in state.done.items() if job.cell in names]
     ends = dict.fromkeys(f"{n / 1000:.1f}" for n in (min(found), max(found))) if found else ()
     return "–".join(ends) + "k" if ends else "–"
 
 
-def records(table: Table, preset: str, state: State) -> dict[str, Any]:
-    """What is kept of a sweep: a record for each job that is finished."""
+def records(table: Table, preset: str, jobs: Iterable[Job]) -> dict[str, Any]:
+    """What is kept of a sweep: a record for each of these jobs that is finished."""
     kept = ("test_error", "paper_error", "parameters", "optimizer", "epochs", "steps", "angles")
     return {
         "table": table.name,
@@ -58,15 +57,9 @@ def records(table: Table, preset: str, state: State) -> dict[str, Any]:
             {
                 "cell": job.cell,
                 "seed": job.seed,
-                **{name: done.results[name] for name in kept if name in done.results},
-                "machine": done.results["machine"],
+                **{name: results[name] for name in (*kept, "machine") if name in results},
             }
-            for job in state.jobs
-            if (done := state.done.get(job))
+            for job in jobs
+            if (results := finished(job)) is not None
         ],
     }
-
-
-def write(path: Path, table: Table, preset: str, state: State) -> None:
-    """The file from which pages are made."""
-    write_json(path, records(table, preset, state))

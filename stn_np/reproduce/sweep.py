@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stn_np.checks import check_choice, check_size
-from stn_np.reproduce.job import Done, Job, finished, run
+from stn_np.data.dataset import expanded
+from stn_np.experiments import by_name
+from stn_np.reproduce.job import Job, finished, run, set_aside_what_is_damaged
 from stn_np.reproduce.tables import Cell, Table
 from stn_np.reproduce.workers import Processes
 from stn_np.training.folder import RunFolder
@@ -26,16 +29,16 @@ class State:
     ----------
     jobs : list of Job
         All of them, in order.
-    done : dict of Job to Done
-        Those that are finished.
+    done : dict of Job to dict
+        Those that are finished, with the content of their results.json.
     failed : dict of Job to str
         Those that cannot be finished, and why.
     notes : list of str
-        What happened on the way.
+        What was damaged or of another version, and is made again.
     """
 
     jobs: list[Job]
-    done: dict[Job, Done] = field(default_factory=dict)
+    done: dict[Job, dict[str, Any]] = field(default_factory=dict)
     failed: dict[Job, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -72,22 +75,27 @@ def jobs_of(
     Raises
     ------
     ValueError
-        For an unknown preset; the nearest one is suggested.
+        For an unknown preset (the nearest one is suggested), or if there are no such data.
+    OSError
+        If the data cannot be read, or downloaded.
     """
     check_choice("preset", preset, table.presets)
-    where = {} if data_dir is None else {"data_dir": data_dir}
-    cells = list(cells)
+    given = {"data": data, **table.presets[preset]}
+    if data_dir is not None:
+        given["data_dir"] = str(expanded(data_dir).absolute())
+    cells, out = list(cells), expanded(out).absolute()
+    # An experiment looks at its data here, once, and not for each cell.
+    begun = {name: by_name(name).create(given) for name in {cell.experiment for cell in cells}}
     return [
         Job(
             cell.name,
-            check_size("seeds", seed, 0),
             cell.experiment,
-            {"data": data, **where, **table.presets[preset], **cell.settings, "seed": seed},
+            asdict(replace(begun[cell.experiment].settings, **cell.settings, seed=seed)),
             str(out / cell.name / f"seed-{seed}"),
             device,
             threads,
         )
-        for seed in dict.fromkeys(seeds)
+        for seed in dict.fromkeys(check_size("seeds", seed, 0) for seed in seeds)
         for cell in cells
     ]
 
@@ -109,12 +117,14 @@ def sweep(
     out
         The sweep's folder, which is made. It is locked: a second sweep in it is refused.
     executor
-        Of `concurrent.futures`: where jobs are run, in processes that see `out`.
+        Of `concurrent.futures`: where jobs are run, in processes or on machines that see `out`. It
+        stays open, and what it has begun when this function is stopped goes on.
     workers
         Without an executor: so many processes on this machine. A job whose process dies is begun
         again, and goes on from its last epoch.
     watch
-        Called now and then, and after each job.
+        Called before the first job, now and then, and after each job. An error in it stops the
+        sweep.
 
     Returns
     -------
@@ -127,37 +137,59 @@ def sweep(
         If another sweep works in this folder.
     StoppedError
         After Ctrl-C. What was trained is saved, and the same call goes on from there.
+    ConnectionError
+        If the executor has given up its jobs.
     """
+    check_size("workers", workers)
     out.mkdir(parents=True, exist_ok=True)
-    state = State(list(jobs))
-    processes = Processes(check_size("workers", workers))
-    with RunFolder(out).locked(), processes:
-        used = processes if executor is None else executor
-        state.done = {job: done for job in state.jobs if (done := finished(job))}
-        futures = {used.submit(run, job): job for job in state.jobs if job not in state.done}
+    state, futures = State(list(jobs)), dict[Future[dict[str, Any]], Job]()
+    with RunFolder(out).locked():
+        for job in state.jobs:
+            _look_at(job, state)
+        watch(state)
+        processes = Processes(workers) if executor is None else None
+        used = processes or executor
+        assert used is not None
         try:
-            watch(state)
+            for job in state.jobs:
+                if job not in state.done and job not in state.failed:
+                    futures[used.submit(run, job)] = job
             while futures:
                 ended, _ = wait(futures, LOOK, FIRST_COMPLETED)
                 for future in ended:
                     _take(state, futures.pop(future), future)
                 watch(state)
-        except (KeyboardInterrupt, StoppedError) as e:
+        except BaseException as e:
             for future in futures:
                 future.cancel()
-            processes.stop()
-            raise StoppedError("what was trained is saved") from e
+            if processes is not None:
+                processes.stop()
+            if isinstance(e, KeyboardInterrupt | StoppedError):
+                raise StoppedError("what was trained is saved") from e
+            raise
+        if processes is not None:
+            processes.shutdown()
     return state
 
 
-def _take(state: State, job: Job, future: Future[Done]) -> None:
+def _look_at(job: Job, state: State) -> None:
+    """What is there of a job before it is begun."""
+    if (results := finished(job)) is not None:
+        state.done[job] = results
+        return
+    try:
+        state.notes += [f"{job.name}: {note}" for note in set_aside_what_is_damaged(job)]
+    except (OSError, ValueError, TypeError) as e:
+        state.failed[job] = str(e)
+
+
+def _take(state: State, job: Job, future: Future[dict[str, Any]]) -> None:
     """What came of a job; an error in it does not stop the others."""
     try:
-        done = future.result()
+        state.done[job] = future.result()
     except StoppedError:
         raise
+    except CancelledError as e:
+        raise ConnectionError(f"{job.name}: the executor has given it up; has it ended?") from e
     except Exception as e:
         state.failed[job] = f"{type(e).__name__}: {e}"
-    else:
-        state.done[job] = done
-        state.notes += [f"{job.name}: {note}" for note in done.notes]

@@ -31,10 +31,13 @@ from stn_np.training.storage import (
     write_atomic,
 )
 from stn_np.training.task import Task
+from stn_np.version import __version__
 
 #: How many checkpoints are kept: the newest, and one in case that is damaged.
 KEPT = 2
 _DIGEST_LENGTH = 64
+#: What in a checkpoint is text.
+_TEXTS = ("config", "version")
 _NAME = re.compile(r"checkpoint-(\d{8,})\.npz")
 
 
@@ -216,9 +219,9 @@ def state_of(trainer: Trainer) -> dict[str, Array]:
     Returns
     -------
     dict of str to Array
-        config (the settings as JSON), step, sums and rows as in `Trainer`, and below
-        ``weights/``, ``optimizer/`` and ``frames/`` the state of those. NumPy's, wherever the
-        training runs, so that it can go on elsewhere.
+        config (the settings as JSON), version (of this package), step, sums and rows as in
+        `Trainer`, and below ``weights/``, ``optimizer/`` and ``frames/`` the state of those.
+        NumPy's, wherever the training runs, so that it can go on elsewhere.
 
     Raises
     ------
@@ -236,6 +239,7 @@ def state_of(trainer: Trainer) -> dict[str, Array]:
     }
     return {
         "config": np.array(json.dumps(_identity(trainer.task))),
+        "version": np.array(__version__),
         "step": np.array(trainer.step, dtype=np.int64),
         "sums": trainer.sums,
         "rows": np.array(trainer.rows, dtype=np.float64).reshape(-1, len(trainer.columns)),
@@ -281,11 +285,11 @@ def _check_contents(trainer: Trainer, state: Mapping[str, Array]) -> None:
     for name, x in state.items():
         part, _, inside = name.partition("/")
         if part not in ("weights", "optimizer", "frames") and (
-            inside or part not in ("config", "step", "sums", "rows")
+            inside or part not in (*_TEXTS, "step", "sums", "rows")
         ):
             raise ValueError(f"it holds {shortened(name, 60)}, which no run has")
         numbers = x.dtype.kind in "f" or (x.dtype.kind in "iu" and part not in ("weights", "sums"))
-        if part != "config" and not (numbers and np.isfinite(x).all()):
+        if part not in _TEXTS and not (numbers and np.isfinite(x).all()):
             raise ValueError(f"{name}: expected finite numbers, got {x.dtype} {x.shape}")
     step, epochs = state["step"], len(state["rows"])
     if step.ndim or step.dtype.kind not in "iu" or not 0 <= step <= trainer.total_steps:
@@ -297,7 +301,7 @@ def _check_contents(trainer: Trainer, state: Mapping[str, Array]) -> None:
             raise ValueError(f"{name}: expected shape {shape}, got {state[name].shape}")
     expected = state_of(trainer)
     for name in {*expected, *state}:
-        if name.startswith("frames/") and name not in state:
+        if name.startswith(("frames/", "version")) and name not in state:  # made by version 0.1
             continue
         if name not in state or name not in expected:
             raise ValueError(f"{name}: expected {'none' if name in state else 'it'} in this run")

@@ -19,6 +19,10 @@ from stn_np.training.storage import MOST_TEXT, read_file, read_json, write_atomi
 S = TypeVar("S", bound=TrainingSettings)
 
 
+class LockedError(ValueError):
+    """Another process works on a run."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's files by name.
@@ -61,6 +65,17 @@ class RunFolder:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains the run."""
+        return self.path / ".lock"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of these but the folder of the checkpoints."""
+        own = (self.config, self.metrics, self.timings, self.frames, self.results)
+        return (*own, self.lock)
+
     def create(self, experiment: str, settings: TrainingSettings) -> None:
         """Make the folder with its settings.
 
@@ -84,13 +99,20 @@ class RunFolder:
             write_atomic(self.config, content)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Keep the run to this process. The system opens the lock when the process ends or dies.
+
+        Parameters
+        ----------
+        wait
+            For another process that is training this run. (Not noticed on Windows.)
 
         Raises
         ------
-        ValueError
-            If another process is training this run. (Not noticed on Windows.)
+        LockedError
+            If there is one, and it is not to be waited for.
+        OSError
+            If the file cannot be opened, or is a link.
         """
         try:
             import fcntl
@@ -99,15 +121,15 @@ class RunFolder:
             return
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            fd = os.open(self.path / ".lock", flags, 0o666)
+            fd = os.open(self.lock, flags, 0o666)
         except OSError as e:
             what = "it is a link" if e.errno == errno.ELOOP else e.strerror
-            raise OSError(e.errno, f"cannot lock {self.path / '.lock'}: {what}") from e
+            raise OSError(e.errno, f"cannot lock {self.lock}: {what}") from e
         with os.fdopen(fd, "rb") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
-                raise ValueError(f"{self.path} is being trained by another process") from None
+                raise LockedError(f"{self.path} is being trained by another process") from None
             yield
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from stn_np import __version__
 from stn_np.gpu.devices import describe_gpu
 from stn_np.training import checkpoint
 from stn_np.training.folder import RunFolder
@@ -29,6 +28,7 @@ from stn_np.training.storage import (
     write_csv,
     write_json,
 )
+from stn_np.version import __version__
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

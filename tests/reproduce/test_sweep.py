@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from swept import LONG, SHORT, files, jobs
 
@@ -20,9 +22,10 @@ from stn_np import cli
 from stn_np.experiments import by_name
 from stn_np.reproduce import report
 from stn_np.reproduce import sweep as sweeping
-from stn_np.reproduce.job import Done, Job, finished, run
+from stn_np.reproduce.job import Job, finished, run
 from stn_np.reproduce.sweep import State, jobs_of, sweep
 from stn_np.reproduce.tables import TABLES
+from stn_np.training.checkpoint import checkpoints, load, save
 from stn_np.training.folder import RunFolder
 from stn_np.training.run import StoppedError
 
@@ -148,16 +151,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_stopped_goes_on(tmp_path, undisturbed, sign: signal.Signals) -> None:
+    # As on a terminal, where a Ctrl-C goes to the workers as well.
     command = [sys.executable, "-m", "stn_np", "reproduce", "table1", "--data", "digits"]
     command += ["--only", "R/fcn", "--preset", "short", "--threads", "1", "--out", str(tmp_path)]
     job = replace(undisturbed, folder=str(tmp_path / "R/fcn/seed-0"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
         while process.poll() is None and job.epochs_done < 2:
             time.sleep(0.02)
-        process.send_signal(sign)
-        out, _ = process.communicate(timeout=60)
-    if sign == signal.SIGINT:
-        assert process.returncode == 130 and "the same command goes on" in out
+        send = os.killpg if sign == signal.SIGINT else os.kill
+        send(process.pid, sign)
+        out, err = process.communicate(timeout=60)
+    if sign != signal.SIGKILL:
+        assert process.returncode == 130 and "the same command goes on" in out and not err
     for _ in range(1000):  # a worker that is left without a parent saves, and ends
         try:
             with RunFolder(Path(job.folder)).locked():
@@ -201,6 +207,54 @@ def test_two_sweeps_in_one_folder_are_refused(tmp_path) -> None:
         sweep([], tmp_path)
 
 
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_an_error_of_the_watcher_stops_the_sweep(tmp_path, monkeypatch, calls: int) -> None:
+    monkeypatch.setattr(sweeping, "LOOK", 0.02)
+    wanted, seen = jobs(tmp_path, "R/fcn", "P/fcn", "E/fcn", **LONG), []
+
+    def watch(state: State) -> None:
+        if len(seen) == calls:
+            raise BrokenPipeError("nobody reads this")
+        seen.append(state)
+
+    with pytest.raises(BrokenPipeError):
+        sweep(wanted, tmp_path, watch=watch)
+    assert not multiprocessing.active_children()
+    assert not any(finished(job) for job in wanted)
+    assert not Path(wanted[1].folder).exists()
+
+
+def test_a_file_in_the_place_of_the_table_is_said_before_any_training(tmp_path, capsys) -> None:
+    (tmp_path / "table1.json").mkdir(parents=True)
+    (tmp_path / "R").mkdir()
+    command = ["reproduce", "table1", "--data", "digits", "--only", "R/fcn", "--out", str(tmp_path)]
+    assert cli.main(command) == 2
+    assert "table1.json" in capsys.readouterr().err
+    assert not any((tmp_path / "R").iterdir())
+
+
+def test_a_job_that_another_process_works_on_is_waited_for(tmp_path) -> None:
+    [job] = jobs(tmp_path / "sweep", "R/fcn", **SHORT)
+    [same] = jobs(tmp_path / "alone", "R/fcn", **SHORT)
+    run(same)
+    Path(job.folder).mkdir(parents=True)
+    with ThreadPoolExecutor(2) as executor:
+        with RunFolder(Path(job.folder)).locked():
+            swept = executor.submit(sweep, [job], tmp_path / "sweep", executor=executor)
+            time.sleep(0.5)
+            assert not swept.done() and job.epochs_done == 0
+        state = swept.result()
+    assert state.done.keys() == {job} and "is waited for" in state.notes[0]
+    assert files(job.folder) == files(same.folder)
+
+
+def test_equal_seeds_are_one(tmp_path) -> None:
+    table = TABLES["table1"]
+    found = jobs_of(table, table.chosen(["R/fcn"]), "quick", [1, 0, 1], tmp_path, data="digits")
+    assert [job.seed for job in found] == [1, 0]
+    assert all(job.folder == str(tmp_path / f"R/fcn/seed-{job.seed}") for job in found)
+
+
 @pytest.fixture(scope="module")
 def a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Job]:
     """A finished cell."""
@@ -223,8 +277,31 @@ def damage(path: Path, what: str) -> None:
         found = json.loads(results.read_text())
         found["machine"]["stn_np"] = "0.0.9"
         results.write_text(json.dumps(found))
+    elif what == "half of another version":
+        results.unlink()
+        newest = load(checkpoints(path / "checkpoints")[0])
+        other = {**newest, "version": np.array("0.0.9")}
+        save(path / "checkpoints", int(newest["step"]), other)
+    elif what == "no paper's figure":
+        found = json.loads(results.read_text())
+        del found["paper_error"]
+        results.write_text(json.dumps(found))
     elif what == "config damaged":
         config.write_text("{")
+    elif what == "no config":
+        config.unlink()
+    elif what == "metrics are a folder":
+        results.unlink()
+        (path / "metrics.csv").unlink()
+        (path / "metrics.csv").mkdir()
+        (path / "metrics.csv" / "mine.txt").write_text("keep me")
+    elif what == "the lock is a folder":
+        results.unlink()
+        (path / ".lock").unlink()
+        (path / ".lock").mkdir()
+    elif what == "a file in its place":
+        shutil.rmtree(path)
+        path.write_text("mine")
     elif what == "no sound checkpoint":
         results.unlink()
         for checkpoint in (path / "checkpoints").iterdir():
@@ -234,14 +311,28 @@ def damage(path: Path, what: str) -> None:
         shutil.rmtree(path / "checkpoints")
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    """Of a file, or of all files of a folder but the lock."""
+    below = [path] if path.is_file() else path.rglob("*")
+    return {
+        str(p.relative_to(path)): p.read_bytes() for p in below if p.is_file() and p.name != ".lock"
+    }
+
+
 @pytest.mark.parametrize(
     ("what", "aside"),
     [
         ("results cut off", "results.json"),
         ("results are a list", "results.json"),
         ("no error in the results", "results.json"),
+        ("no paper's figure", "results.json"),
         ("another version", "seed-0"),
+        ("half of another version", "seed-0"),
         ("config damaged", "seed-0"),
+        ("no config", "seed-0"),
+        ("metrics are a folder", "seed-0"),
+        ("the lock is a folder", "seed-0"),
+        ("a file in its place", "seed-0"),
         ("no sound checkpoint", "seed-0"),
         ("checkpoints removed", "seed-0"),
     ],
@@ -251,16 +342,14 @@ def test_what_is_damaged_is_set_aside_and_made_again(tmp_path, a_run, what, asid
     shutil.copytree(out, tmp_path / "copy")
     job = replace(job, folder=job.folder.replace(str(out), str(tmp_path / "copy")))
     damage(Path(job.folder), what)
-    damaged = {p.name: p.read_bytes() for p in Path(job.folder).rglob("*") if p.is_file()}
+    damaged = contents(Path(job.folder) if aside == "seed-0" else Path(job.folder) / aside)
     assert finished(job) is None
     state = sweep([job], tmp_path / "copy")
     assert not state.failed and files(job.folder) == files(a_run[1].folder)
     [note] = state.notes
     assert job.name in note and f"kept as {aside}.aside-1" in note
     [kept] = Path(job.folder).parent.rglob(f"{aside}.aside-1")
-    old = [kept] if kept.is_file() else [p for p in kept.rglob("*") if p.is_file()]
-    assert all(p.read_bytes() == damaged[p.name.removesuffix(".aside-1")] for p in old if p.suffix)
-    assert len(old) in (1, len(damaged), len(damaged) + 1)
+    assert contents(kept) == damaged
 
 
 def test_a_folder_with_other_settings_is_refused(tmp_path) -> None:
@@ -270,6 +359,31 @@ def test_a_folder_with_other_settings_is_refused(tmp_path) -> None:
     [why] = state.failed.values()
     assert "holds a run with epochs 2 instead of 3" in why and "--out" in why
     assert finished(job) is not None
+    other = replace(job, settings={**job.settings, "label_smoothing": 0.25})
+    assert finished(other) is None
+    [why] = sweep([other], tmp_path).failed.values()
+    assert "label_smoothing 0.1 instead of 0.25" in why
+
+
+def test_a_run_of_another_experiment_is_refused(tmp_path, a_run) -> None:
+    table = TABLES["addition"]
+    [sums] = jobs_of(table, table.chosen(["sum/fcn"]), "quick", [0], tmp_path, data="digits")
+    sums = replace(sums, folder=a_run[1].folder)
+    assert finished(sums) is None
+    [why] = sweep([sums], tmp_path).failed.values()
+    assert "instead of 'addition'" in why
+
+
+def test_notes_of_a_damaged_checkpoint_are_said(tmp_path, a_run) -> None:
+    out, job = a_run
+    shutil.copytree(out, tmp_path / "copy")
+    job = replace(job, folder=job.folder.replace(str(out), str(tmp_path / "copy")))
+    damage(Path(job.folder), "results cut off")
+    Path(job.folder, "results.json").unlink()
+    checkpoints(Path(job.folder, "checkpoints"))[0].write_bytes(b"PK")
+    state = sweep([job], tmp_path / "copy")
+    [note] = state.notes
+    assert "is damaged" in note and files(job.folder) == files(a_run[1].folder)
 
 
 # -------------------------------------------------------------------------------- what is shown
@@ -283,7 +397,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch) -> None:
     command = ["reproduce", "table1", "--data", "digits", "--seeds", "0", "1"]
     assert cli.main([*command, "--only", "[RE]/fcn"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    shown = json.loads(Path("reproduced/table1-quick/table1.json").read_text())
+    shown = json.loads(Path("reproduced/table1-quick-digits/table1.json").read_text())
     errors = {(cell["cell"], cell["seed"]): cell["test_error"] for cell in shown["cells"]}
     assert len(errors) == 4 and shown["preset"] == "quick"
     for (cell, seed), error in errors.items():
@@ -293,6 +407,14 @@ def test_the_command_line(tmp_path, capsys, monkeypatch) -> None:
     for column, said in zip("RE", row.split()[1::2], strict=True):
         mean = (errors[f"{column}/fcn", 0] + errors[f"{column}/fcn", 1]) / 2
         assert said == f"{mean:.2f}"
+
+    # The file keeps what was finished before, whatever is wanted now.
+    again = ["reproduce", "table1", "--data", "digits", "--only", "P/fcn", "--seeds", "0"]
+    assert cli.main(again) == 0
+    capsys.readouterr()
+    cells = json.loads(Path("reproduced/table1-quick-digits/table1.json").read_text())["cells"]
+    found = {(cell["cell"], cell["seed"]): cell["test_error"] for cell in cells}
+    assert found.items() > errors.items() and found.keys() - errors.keys() == {("P/fcn", 0)}
 
     assert cli.main([*command, "--only", "R/st-cnn/*", "--list"]) == 0
     listed = capsys.readouterr().out.split()
@@ -319,14 +441,14 @@ def test_bad_options_are_named_before_any_work(tmp_path, capsys, monkeypatch, op
 
 def test_the_paper_stands_beside_a_cell_that_has_a_figure(tmp_path, monkeypatch) -> None:
     [job] = jobs(tmp_path, "R/fcn")
-    other = replace(job, seed=1)
+    other = replace(job, settings={**job.settings, "seed": 1})
     results = {"test_error": 2.0, "paper_error": 2.1, "parameters": 65_432}
-    state = State([job, other], {job: Done(results, [])})
+    state = State([job, other], {job: results})
     table = TABLES["table1"]
-    head, rows = report.figures(table, table.chosen(["R/*cnn", "R/fcn"]), state)
+    head, rows = report.figures(table.chosen(["R/*cnn", "R/fcn"]), state)
     assert head == ["", "R"]
     assert rows[0] == ["fcn", "2.00 (2.1)"] and rows[-1] == ["parameters", "65.4k"]
     assert rows[1] == ["cnn", "–"]
-    state.done[other] = Done({**results, "test_error": 2.5, "parameters": 66_000}, [])
-    _, rows = report.figures(table, table.chosen(["R/fcn"]), state)
+    state.done[other] = {**results, "test_error": 2.5, "parameters": 66_000}
+    _, rows = report.figures(table.chosen(["R/fcn"]), state)
     assert rows == [["fcn", "2.25 ±0.25 (2.1)"], ["parameters", "65.4–66.0k"]]

@@ -1,0 +1,79 @@
+"""Processes as an executor: so many at a time, and an end of them in every case."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import wait
+from pathlib import Path
+
+import pytest
+from swept import alone_or_together, die_first, fail, stop_first, stubborn, touch_later
+
+from stn_np.reproduce.workers import TRIES, DiedError, Processes
+from stn_np.training.run import StoppedError
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_so_many_at_a_time(tmp_path: Path, workers: int) -> None:
+    with Processes(workers) as processes:
+        futures = [processes.submit(alone_or_together, tmp_path, name) for name in "ab"]
+        assert [future.result(60) for future in futures] == [workers, workers]
+
+
+@pytest.mark.parametrize("disturbed", [die_first, stop_first])
+def test_a_job_whose_process_ends_is_begun_again(tmp_path: Path, disturbed) -> None:
+    with Processes(1) as processes:
+        assert processes.submit(disturbed, tmp_path, TRIES - 1).result(60) == TRIES
+        other = tmp_path / "other"
+        other.mkdir()
+        with pytest.raises(DiedError, match=f"begun {TRIES} times"):
+            processes.submit(disturbed, other, TRIES).result(60)
+        assert len(list(other.iterdir())) == TRIES
+
+
+def test_errors_come_back_even_those_that_cannot_be_pickled() -> None:
+    with Processes(1) as processes:
+        with pytest.raises(ZeroDivisionError):
+            processes.submit(divmod, 1, 0).result(60)
+        with pytest.raises(RuntimeError, match="AwkwardError: one, two"):
+            processes.submit(fail).result(60)
+
+
+def test_a_stop_ends_what_runs_and_begins_nothing(tmp_path: Path) -> None:
+    processes = Processes(1)
+    futures = [processes.submit(touch_later, tmp_path / name) for name in "abc"]
+    processes.stop()  # perhaps before the first process is there, perhaps after
+    assert not wait(futures, 60).not_done
+    assert {type(future.exception()) for future in futures} == {StoppedError}
+    time.sleep(1.5)
+    assert not list(tmp_path.iterdir()) and not multiprocessing.active_children()
+
+
+def test_a_second_ctrl_c_kills_what_does_not_end(tmp_path: Path) -> None:
+    processes = Processes(1)
+    future = processes.submit(stubborn, tmp_path / "ready")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    [child] = multiprocessing.active_children()
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        processes.stop()
+    assert time.monotonic() - begun > 0.5  # it was asked, and waited for
+    assert isinstance(future.exception(60), StoppedError)
+    child.join(10)
+    assert not child.is_alive()
+
+
+def test_what_waits_can_be_cancelled(tmp_path: Path) -> None:
+    processes = Processes(1)
+    futures = [processes.submit(touch_later, tmp_path / name) for name in "abc"]
+    while not futures[0].running():
+        time.sleep(0.01)
+    processes.shutdown(cancel_futures=True)
+    assert [future.cancelled() for future in futures] == [False, True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
