@@ -2,7 +2,7 @@
 
     python benchmarks/all.py                             everything, about five minutes
     python benchmarks/all.py --only sampler grids        these anew, the other tables are kept
-    python scripts/performance_page.py                   then: the tables of the page and the README
+    python scripts/pages.py                   then: the tables of the page and the README
 
 It writes benchmarks/results/speed/PROCESSOR.json. Each timing runs in a process of its own, on the
 package in this checkout. The profile runs on version 0.1 as well, taken from the history of git:

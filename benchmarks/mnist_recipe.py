@@ -20,7 +20,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from side_by_side import print_machine, processor
+from side_by_side import print_machine
 
 from stn_np import data, threads
 from stn_np.data import Dataset
@@ -28,6 +28,7 @@ from stn_np.experiments.distorted_digits import DistortedDigits
 from stn_np.training.evaluate import measure
 from stn_np.training.loop import Trainer
 from stn_np.training.memory import keep_freed_memory
+from stn_np.training.run import processor
 from stn_np.training.storage import write_json
 
 #: Held out, of 60,000.

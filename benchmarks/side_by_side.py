@@ -44,19 +44,11 @@ def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def processor() -> str:
-    """The processor's name, as the system knows it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            lines = dict(line.split(":", 1) for line in info if ":" in line)
-        return " ".join({key.strip(): value for key, value in lines.items()}["model name"].split())
-    except (OSError, KeyError):
-        return platform.processor() or platform.machine()
-
-
 def machine(with_torch: bool = True) -> dict[str, Any]:
     """What a table was measured on: processor, BLAS, threads, versions, day."""
-    from stn_np import threads  # version 0.1, whose steps are profiled as well, has no such module
+    # Version 0.1, whose steps are profiled as well, has no such modules.
+    from stn_np import threads
+    from stn_np.training.run import processor
 
     blas = ThreadpoolController().select(user_api="blas").info()
     about = {
@@ -113,6 +105,8 @@ def report(name: str, rows: Callable[[int], list[Row]], options: argparse.Namesp
     if options.json:
         options.json.write_text(json.dumps(found))
         return
+    from stn_np.training.run import processor  # as in `machine`
+
     print_machine()
     for table in tables.TABLES.values():
         if table.of == name:

@@ -1,7 +1,7 @@
 """The tables and figures of the timings: from rows to Markdown, one column for each processor.
 
 Rows are dicts as JSON has them. The benchmarks print their own rows by these tables, and
-`scripts/performance_page.py` writes the page and the README from the rows in `results/speed/`.
+`scripts/pages.py` writes the page and the README from the rows in `results/speed/`.
 """
 
 from __future__ import annotations

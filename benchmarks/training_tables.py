@@ -72,6 +72,6 @@ def headline(folder: Path = FOLDER) -> str:
     return "; ".join(f"{group[0]['epochs']} epochs {errors(group)}" for group in groups)
 
 
-#: What stands in the markers of scripts/performance_page.py.
+#: What stands in the markers of scripts/pages.py.
 TABLES = {"MNIST, recipe": recipe, "MNIST, runs": test_errors}
 FIGURES = {"MNIST, R": headline}

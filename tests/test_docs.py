@@ -148,12 +148,13 @@ def test_every_page_of_the_site_is_in_a_table_of_contents():
 
 def test_the_tables_of_timings_are_those_of_the_result_files(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    script = importlib.import_module("performance_page")
+    script = importlib.import_module("pages")
     script.main(["--check"])
     marked = {name for page in script.PAGES for name, _ in script.MARKED.findall(page.read_text())}
     on_pages = {name.removeprefix("table: ") for name in marked if name.startswith("table: ")}
     tables = script.tables.TABLES.keys() | script.trainings.TABLES.keys()
-    assert on_pages >= tables - {"each convolution", "import time"}
+    swept = {name for name in script.paper.TABLES if script.paper.TABLES[name]()[1:]}
+    assert on_pages >= (tables | swept) - {"each convolution", "import time"}
 
     page = script.PAGES[0].read_text(encoding="utf-8")
     number = re.search(r"table: training step -->.*?\*\*(\d\.\d\d)\*\*", page, re.S)
@@ -187,6 +188,35 @@ def test_tables_of_trainings_have_means_of_the_seeds(tmp_path, monkeypatch):
         ["R, st-cnn, affine", "1,234", "5", "0.80 % (0.70 · 0.90)", "1.0 · 2.0 min"]
     ]
     assert tables.headline(tmp_path) == "5 epochs 0.80 % (0.70 · 0.90)"
+
+
+def test_tables_of_sweeps_are_ours_and_the_papers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("paper_tables")
+    machine = {"device": "cpu", "processor": "Intel(R) X CPU @ 2GHz", "date": "2026-01-02"}
+    cells = []
+    for cell, seed, errors, paper in (
+        ("RTS/cnn", 1, [3.0, 1.5], 0.8),
+        ("R/cnn", 0, [4.0, 1.0], 1.2),
+        ("R/cnn", 1, [1.1, 2.0], 1.2),
+    ):
+        run = {"parameters": 1000 + seed, "epochs": 2, "steps": 200, "errors": errors}
+        run |= {"machine": machine | {"seconds": 60.0 + 60 * seed, "threads": 1 + seed}}
+        run |= {"cell": cell, "seed": seed, "test_error": errors[-1], "paper_error": paper}
+        cells.append(run)
+    (tmp_path / "table1-quick.json").write_text(json.dumps({"cells": cells}))
+    assert tables.errors("table1", "quick", tmp_path) == [
+        ["test error, % (quick)", "R", "RTS"],
+        ["cnn", "1.50 ±0.50 (1.2)", "1.50 (0.8)"],
+    ]
+    first, second = tables.effort("table1", "quick", tmp_path)[1:]
+    assert first[1:5] == ["1,000 to 1,001", "200", "0 1", "1.0 to 2.0"]
+    assert first[5:] == ["Intel X, 1 thread; Intel X, 2 threads", "2026-01-02"]
+    assert second[:5] == ["RTS", "1,001", "200", "1", "2.0"]
+    # Seed 0 comes to 1.2 % with its second epoch, after a minute; seed 1 with its first, as soon.
+    [row] = tables.to_the_papers_error("table1", "quick", tmp_path)[1:]
+    assert row == ["R/cnn", "1.2", "150", "1.0", "2 of 2"]
+    assert tables.errors("table1", "short", tmp_path) == [["test error, % (short)"]]
 
 
 def test_timings_of_two_processors_stand_beside_each_other(monkeypatch):

@@ -6,6 +6,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stn_np.gpu.devices import describe_gpu
+from stn_np.threads import get_threads
 from stn_np.training import checkpoint
 from stn_np.training.folder import RunFolder
 from stn_np.training.loop import Trainer
@@ -152,6 +154,9 @@ def finish(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
             "seconds": round(seconds, 1),
             "images_per_second": round(examples / seconds, 1) if seconds else None,
             "peak_memory_mb": peak_memory_mb(),
+            "processor": processor(),
+            "threads": get_threads(),
+            "date": time.strftime("%Y-%m-%d"),
             "stn_np": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -177,6 +182,16 @@ def outcome(trainer: Trainer) -> dict[str, Any]:
         "test_loss": tested.loss,
         **own,
     }
+
+
+def processor() -> str:
+    """The processor's name, as the system knows it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            lines = dict(line.split(":", 1) for line in info if ":" in line)
+        return " ".join({key.strip(): value for key, value in lines.items()}["model name"].split())
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()
 
 
 def peak_memory_mb() -> float | None:

@@ -1,11 +1,11 @@
-"""Write tables and figures of the result files into docs/explanation/performance.md and README.md.
+"""Write tables and figures of the result files into the README and pages of the documentation.
 
-    python scripts/performance_page.py            from benchmarks/results/speed and .../mnist
-    python scripts/performance_page.py --check    fails if a page says something else than they do
+    python scripts/pages.py            from the files in benchmarks/results
+    python scripts/pages.py --check    fails if a page says something else than they do
 
 Written is what stands between ``<!-- table: NAME -->`` or ``<!-- figure: NAME -->`` and
-``<!-- end -->``; the names are those of benchmarks/speed_tables.py and training_tables.py. All else
-is written by hand.
+``<!-- end -->``; the names are those of speed_tables.py, training_tables.py and paper_tables.py in
+benchmarks/. All else is written by hand.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import paper_tables as paper  # noqa: E402
 import speed_tables as tables  # noqa: E402
 import training_tables as trainings  # noqa: E402
 
-PAGES = [ROOT / "docs" / "explanation" / "performance.md", ROOT / "README.md"]
+PAGES = [ROOT / "docs/explanation/performance.md", ROOT / "docs/results.md", ROOT / "README.md"]
+#: Tables of trainings by their names.
+TRAINED = trainings.TABLES | paper.TABLES
 MARKED = re.compile(r"<!-- ((?:table|figure): [^>]*?) -->(.*?)<!-- end -->", re.S)
 
 
 def text(name: str, files: list[tables.Row]) -> str:
     """What stands in the markers of this name."""
     kind, _, about = name.partition(": ")
-    if kind == "table" and about in trainings.TABLES:
-        return f"\n{tables.markdown(trainings.TABLES[about]())}\n"
+    if kind == "table" and (make := TRAINED.get(about)):
+        head, *rows = make()
+        return f"\n{tables.markdown([head, *rows]) if rows else 'Not run yet.'}\n"
     if kind == "figure" and about in trainings.FIGURES:
         return trainings.FIGURES[about]()
     return tables.text(name, files)
@@ -53,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
-    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="default: both")
+    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="default: all")
     options = parser.parse_args(arguments)
     files, wrong = tables.load(), []
     for path in options.pages:
