@@ -70,9 +70,8 @@ def place(machine: dict[str, Any]) -> str:
     """Processor and threads, or the GPU."""
     if machine["device"] != "cpu":
         return str(machine["device"])
-    return f"{short_name(machine['processor'])}, {machine['threads']} thread" + "s" * (
-        machine["threads"] > 1
-    )
+    many = "threads" if machine["threads"] > 1 else "thread"
+    return f"{short_name(machine['processor'])}, {machine['threads']} {many}"
 
 
 def ends(values: list[Any], form: str = ",") -> str:
