@@ -18,6 +18,7 @@ from stn_np.training.folder import RunFolder, find_run, read_settings
 EXPERIMENTS: dict[str, tuple[str, str]] = {
     "distorted-digits": ("distorted_digits", "DistortedDigits"),
     "addition": ("addition", "Addition"),
+    "volumes": ("volumes", "Volumes"),
 }
 
 #: What ``stn-np train`` trains by itself, and what runs of version 0.1 are.

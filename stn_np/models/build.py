@@ -43,21 +43,21 @@ POOLED = ("RTS", "TC")
 
 
 class Model(Sequential):
-    """A classifier: images (N, C, H, W) to logits (N, n_classes).
+    """A classifier: images (N, C, H, W), or volumes, to logits (N, n_classes).
 
     Attributes
     ----------
     name : str
         As in `build`.
     input_shape : tuple of int
-        (C, H, W).
+        (C, H, W), or (C, D, H, W).
     transformer : SpatialTransformer or None
         The spatial transformer that is its first layer, where it has one.
     """
 
     transformer: SpatialTransformer | None = None
 
-    def __init__(self, name: str, input_shape: tuple[int, int, int], **layers: Module) -> None:
+    def __init__(self, name: str, input_shape: tuple[int, ...], **layers: Module) -> None:
         super().__init__(**layers)
         self.name = name
         self.input_shape = input_shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ def frame_sides(
     -------
     list of NDArray
         Upper, right, lower and left side, once round: (M, W', 2), (M, H', 2), and again, last axis
-        (x, y). NaN, at which matplotlib interrupts a line, stands where nothing is read.
+        (x, y). NaN, at which matplotlib interrupts a line, stands where nothing is read. In volumes
+        these are the sides of the box's front as it is seen from ahead; the other edges follow.
 
     Notes
     -----
@@ -57,10 +58,30 @@ def frame_sides(
     pixels, so they become 0 and W - 1. matplotlib puts the centres of pixels at whole numbers too.
     """
     H, W = image_shape
+    if getattr(transform, "n_dims", 2) == 3:
+        return _box_sides(transform, theta, image_shape)
     grid, _ = transform(theta.astype(np.float64), out_shape)
     nowhere = np.abs(grid).max(axis=-1, keepdims=True) > NOWHERE
     pixels = np.where(nowhere, np.nan, grid + 1) * (np.array([W, H]) - 1) / 2
     return [pixels[:, 0], pixels[:, :, -1], pixels[:, -1, ::-1], pixels[:, ::-1, 0]]
+
+
+def _box_sides(transform: Transform, theta: NDArray[Any], image_shape: tuple[int, int]) -> Sides:
+    """The edges of the box that is read in a volume, as they are seen from ahead."""
+    H, W = image_shape
+    corners, _ = transform(theta.astype(np.float64), (2, 2, 2))  # (M, z, y, x, 3)
+    at = (corners[..., :2] + 1) * (np.array([W, H]) - 1) / 2
+    nothing = np.full((len(theta), 1, 2), np.nan)
+
+    def line(*places: tuple[int, int, int]) -> NDArray[np.float64]:
+        """Through corners."""
+        return np.stack([at[:, z, y, x] for z, y, x in places], axis=1)
+
+    once_round = [(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)]
+    ahead = [line((0, *a), (0, *b)) for a, b in pairwise(once_round)]
+    behind = line(*((1, *a) for a in once_round))
+    between = [line((0, *a), (1, *a)) for a in once_round[:4]]
+    return [*ahead, *(np.concatenate([nothing, edge], axis=1) for edge in (behind, *between))]
 
 
 @dataclass(frozen=True)

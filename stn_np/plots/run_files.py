@@ -20,7 +20,7 @@ from stn_np.training.storage import (
     read_npz,
     read_table,
 )
-from stn_np.transforms import Transform
+from stn_np.transforms import Affine3d, Transform
 from stn_np.transforms import by_name as find_transform
 
 #: What the pictures use of metrics.csv besides the figures of the score.
@@ -190,7 +190,8 @@ def _warps(path: str | Path, arrays: dict[str, Any], name: str, lengths: dict[st
     _check_shapes(path, arrays, SHAPES_OF_ONE, suffix, lengths)
     family = str(arrays[f"transform{suffix}"])
     try:
-        transform = find_transform(family, (lengths["H'"], lengths["W'"]))
+        size = (lengths["H'"], lengths["W'"])
+        transform = Affine3d() if family == Affine3d.name else find_transform(family, size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if lengths["n_params"] != transform.n_params:

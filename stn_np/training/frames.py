@@ -84,11 +84,11 @@ class Frames:
             (E + 1, M, n_params) and warped (E + 1, M, C', H', W'); transform, a string. Of several
             transformers the last three are there for each, as "thetas/NAME" and so on. One that
             does not read the images themselves has read (E + 1, M, C', H, W), too. Of more than
-            three channels the mean is recorded.
+            three channels the mean is recorded; of volumes, what `seen_from_ahead` makes of them.
         """
         recorded = self.state_dict()
         return {
-            "images": self.inputs,
+            "images": _to_be_shown(self.inputs),
             "labels": self.targets,
             "epochs": np.arange(len(recorded["predictions"])),
             **{name: np.array(family) for name, family in self._families.items()},
@@ -98,7 +98,20 @@ class Frames:
 
 def _to_be_shown(maps: Array) -> Array:
     """(M, C, H, W) as it is, or of many channels the mean, (M, 1, H, W)."""
+    if maps.ndim == 5:
+        maps = seen_from_ahead(maps)
     return maps if maps.shape[1] <= MAX_CHANNELS else maps.mean(axis=1, keepdims=True)
+
+
+def seen_from_ahead(volumes: Array) -> Array:
+    """Volumes (M, C, D, H, W) as pictures (M, C, H, W): sums over depth, the largest of each is 1.
+
+    Where a volume is empty its picture is, too.
+    """
+    sums = volumes.sum(axis=2)
+    most = abs(sums).max(axis=(1, 2, 3), keepdims=True)
+    pictures: Array = sums / (most + (most == 0))
+    return pictures
 
 
 class _Watched(Module):
