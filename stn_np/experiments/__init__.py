@@ -19,6 +19,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "distorted-digits": ("distorted_digits", "DistortedDigits"),
     "addition": ("addition", "Addition"),
     "volumes": ("volumes", "Volumes"),
+    "recurrent": ("recurrent", "Recurrent"),
 }
 
 #: What ``stn-np train`` trains by itself, and what runs of version 0.1 are.

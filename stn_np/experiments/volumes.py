@@ -135,8 +135,6 @@ class Projection(Module):
     (N, C, D, H, W) to (N, C, H, W).
     """
 
-    by_image = True
-
     def __call__(
         self, x: Array, *, needs_dx: bool = True, mode: Training | None = None
     ) -> tuple[Array, OptionalBackward]:
@@ -157,8 +155,6 @@ class Projection(Module):
 
 class LayersAsChannels(Module):
     """(N, 1, D, H, W) as (N, D, H, W), for a network of pictures."""
-
-    by_image = True
 
     def __call__(
         self, x: Array, *, needs_dx: bool = True, mode: Training | None = None

@@ -1,7 +1,8 @@
 """The paper's tables as data: each cell is one number, and says what is trained for it.
 
-Sections 4.1 and A.4 (distorted MNIST), A.1 (addition). A cell's name is its column, its model and
-the family of its transformer: RTS/st-cnn/tps.
+Sections 4.1 and A.4 (distorted MNIST), A.1 (addition), A.3 (volumes); and later work's question,
+whether several looks are better than one. A cell's name is its column, its model and the family of
+its transformer: RTS/st-cnn/tps.
 """
 
 from __future__ import annotations
@@ -101,6 +102,21 @@ def distorted(columns: Iterable[str], families: Iterable[str]) -> tuple[Cell, ..
     )
 
 
+def several_looks(columns: Iterable[str], steps: Iterable[int]) -> tuple[Cell, ...]:
+    """The ST-CNN whose localisation net is asked once, and several times in both ways."""
+    once = [("1-step", {"steps": 1})]
+    more = [
+        (f"{n}-steps/{warps}", {"steps": n, "warps": warps})
+        for warps in ("composed", "resampled")
+        for n in steps
+    ]
+    return tuple(
+        Cell(column, row, "recurrent", {**settings, "distortion": column})
+        for column in columns
+        for row, settings in [*once, *more]
+    )
+
+
 #: The paper's recipe: SGD, 150,000 iterations of 256 digits (641 times through the training set),
 #: rate 0.01 with a tenth of it after each third; nothing else. Its momentum is not stated.
 PAPER: dict[str, Any] = {
@@ -143,6 +159,18 @@ TABLES = {
                 for row, settings in rows(("fcn", "cnn", "st-fcn", "2xst-fcn"), FAMILIES)
             ),
             {"quick": {"epochs": 20}, "short": {"epochs": 60}, "paper": PAPER},
+        ),
+        Table(
+            "volumes",
+            "Digits in volumes (A.3)",
+            tuple(Cell("3-D", model, "volumes", {"model": model}) for model in ("cnn", "st-cnn")),
+            {"quick": {"epochs": 8}, "short": {"epochs": 20}, "paper": {**PAPER, "size": 60}},
+        ),
+        Table(
+            "recurrent",
+            "One localisation net, asked several times",
+            several_looks(("RTS",), (2, 4)),
+            DISTORTED,
         ),
     )
 }

@@ -49,6 +49,8 @@ def test_the_cells_are_those_of_the_paper() -> None:
         "table1": 32,
         "cluttered": 4,
         "addition": 8,
+        "volumes": 2,
+        "recurrent": 5,
     }
     for table in TABLES.values():
         assert len({cell.name for cell in table.cells}) == len(table.cells)
@@ -56,7 +58,8 @@ def test_the_cells_are_those_of_the_paper() -> None:
             kind = by_name(cell.experiment)
             for preset in table.presets.values():
                 settings = kind.Settings(**{**preset, **cell.settings, "data": "mnist"})
-                assert kind(settings).paper_error() is not None, cell.name
+                figure = kind(settings).paper_error()
+                assert (figure is None) == (table.name in ("volumes", "recurrent")), cell.name
 
 
 @pytest.mark.parametrize("name", TABLES)
