@@ -80,6 +80,7 @@ def jobs_of(
         If the data cannot be read, or downloaded.
     """
     check_choice("preset", preset, table.presets)
+    seeds = dict.fromkeys(check_size("seeds", seed, 0) for seed in seeds)
     given = {"data": data, **table.presets[preset]}
     if data_dir is not None:
         given["data_dir"] = str(expanded(data_dir).absolute())
@@ -95,7 +96,7 @@ def jobs_of(
             device,
             threads,
         )
-        for seed in dict.fromkeys(check_size("seeds", seed, 0) for seed in seeds)
+        for seed in seeds
         for cell in cells
     ]
 
