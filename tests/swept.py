@@ -12,7 +12,7 @@ from pathlib import Path
 from stn_np.reproduce.job import Job
 from stn_np.reproduce.sweep import jobs_of
 from stn_np.reproduce.tables import TABLES
-from stn_np.training.run import StoppedError
+from stn_np.training.run import StoppedError, StopSignals
 
 #: Seconds of a training: enough to do something to it meanwhile.
 LONG = {"epochs": 25, "batch_size": 64, "filters": 8}
@@ -69,6 +69,23 @@ def stop_first(folder: Path, stops: int) -> int:
     if (times := _times_begun(folder)) <= stops:
         raise StoppedError("a signal")
     return times
+
+
+def signals_for_all() -> tuple[bool, bool]:
+    """Whether a Ctrl-C on our terminal, and signals to our parent's group, reach us."""
+    return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []), os.getsid(
+        0
+    ) == os.getsid(os.getppid())
+
+
+def save_when_asked(ready: Path) -> str:
+    """As a training that takes a while to save."""
+    with StopSignals() as stop:
+        ready.touch()
+        while not stop.asked:
+            time.sleep(0.01)
+        time.sleep(0.5)
+    return "saved"
 
 
 class AwkwardError(Exception):

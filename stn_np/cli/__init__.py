@@ -1,4 +1,4 @@
-"""The command line ``stn-np``: train, eval, plot, predict, gallery, gradcheck, warm-up, info.
+"""The command line ``stn-np``: train, reproduce, eval, plot, predict, gallery and some checks.
 
 Exit codes: 0 done; 1 a check failed or training diverged; 2 wrong input or something that cannot
 be read or written; 130 stopped by Ctrl-C.

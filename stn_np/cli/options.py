@@ -250,9 +250,7 @@ def _add_reproduce(parser: Parser) -> None:
         help="digits: the 1,797 that come with this package, for a first look; the paper has no "
         "figures for them (default: mnist)",
     )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="cells at a time (default: 1)"
-    )
+    parser.add_argument("--workers", type=int, metavar="N", help="cells at a time (default: 1)")
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",

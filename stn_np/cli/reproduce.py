@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,7 @@ from stn_np.reproduce.tables import TABLES, Cell, Table
 from stn_np.threads import available_cores
 from stn_np.training.progress import clock
 from stn_np.training.run import StoppedError
-from stn_np.training.storage import write_json
+from stn_np.training.storage import read_json, shortened, write_json
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -44,13 +44,11 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
-    workers, device = check_size("--workers", options.workers), choose_device(options.device)[0]
-    threads = options.threads  # where there is a cluster, its machines have other cores than this
-    if options.scheduler is None:
-        threads = threads or max(1, available_cores() // workers)
+    workers, device, threads = _machine(options)
     of_data = "" if options.data == "mnist" else f"-{options.data}"
     out = options.out or Path("reproduced") / f"{chosen.name}-{options.preset}{of_data}"
     result = out / f"{chosen.name}.json"
+    _check_same_sweep(result, options)
 
     def jobs(cells: list[Cell], seeds: list[int]) -> list[Job]:
         where = {"data": options.data, "data_dir": options.data_dir}
@@ -58,44 +56,73 @@ def reproduce(options: argparse.Namespace) -> int:
         return jobs_of(chosen, cells, *of, **where, device=device, threads=threads)
 
     wanted = jobs(cells, options.seeds)
+    many = "1 cell" if len(wanted) == 1 else f"{len(wanted)} cells and seeds"
+    where = f"on {options.scheduler}" if options.scheduler else f"{workers} at a time"
     print(
         f"{chosen.title}, test error in %\n"
         f"preset {options.preset}: {_settings(chosen, options.preset)}\n"
-        f"{len(wanted)} cells and seeds, {options.scheduler or f'{workers} at a time'}, on the "
-        f"{device.upper()}, in {printable(str(out))}\n",
+        f"{many}, {where}, in {printable(str(out))}\n",
         flush=True,
     )
     # The file has all that is finished in this folder, whatever is wanted now.
-    known = jobs(list(chosen.cells), sorted({*options.seeds, *_seeds_in(out)}))
-
-    def write() -> None:
-        write_json(result, report.records(chosen, options.preset, known))
-
+    known = jobs(list(chosen.cells), sorted({*options.seeds, *_seeds_in(out, chosen.cells)}))
     try:
         with stopped_by_sigterm(), (Live if sys.stdout.isatty() else Lines)(cells) as shown:
 
             def watch(state: State) -> None:
                 if shown(state):
-                    write()
+                    write_json(result, report.records(chosen, options.preset, options.data, known))
 
             with cluster(options.scheduler) as executor:
                 state = sweep(wanted, out, executor=executor, workers=workers, watch=watch)
     except StoppedError as e:
+        if sys.stdout.isatty():
+            print(f"\n{table(*report.figures(cells, shown.state))}")
         print(f"\nstopped: {e}; the same command goes on", flush=True)
         return 130
-    write()
     print(f"\n{table(*report.figures(cells, state))}\n")
-    print(f"in brackets the paper's; more in {printable(str(result))}")
+    beside = "in brackets the paper's; " * any(r["paper_error"] for r in state.done.values())
+    print(f"{beside}more in {printable(str(result))}")
     if state.failed:
-        many = f"{len(state.failed)} of {len(wanted)} failed"
-        print(f"stn-np reproduce: {many}; the same command tries again", file=sys.stderr)
+        print(f"stn-np reproduce: {len(state.failed)} of {len(wanted)} failed", file=sys.stderr)
     return 1 if state.failed else 0
 
 
-def _seeds_in(out: Path) -> set[int]:
+def _machine(options: argparse.Namespace) -> tuple[int, str, int | None]:
+    """Workers, device and threads. Of a cluster, its machines know device and threads best."""
+    if options.scheduler is not None:
+        if options.workers is not None:
+            raise ValueError("--workers: expected none beside --scheduler, which has its own")
+        return 1, options.device, options.threads
+    workers = check_size("--workers", 1 if options.workers is None else options.workers)
+    device, note = choose_device(options.device)
+    if note:
+        print(f"{note}\n")
+    return workers, device, options.threads or max(1, available_cores() // workers)
+
+
+def _check_same_sweep(result: Path, options: argparse.Namespace) -> None:
+    """What a folder's file says of another sweep is not overwritten."""
+    try:
+        found = read_json(result)
+    except FileNotFoundError:
+        return
+    except ValueError:  # damaged: it is made again from the runs
+        return
+    for name in ("preset", "data"):
+        if found.get(name) != (wanted := getattr(options, name)):
+            got = shortened(repr(found.get(name)))
+            raise ValueError(
+                f"{result}: expected a sweep with {name} {wanted!r}, got {got}; "
+                "name another folder by --out"
+            )
+
+
+def _seeds_in(out: Path, cells: Iterable[Cell]) -> set[int]:
     """The seeds that have folders in a sweep's folder."""
-    numbers = (path.name.removeprefix("seed-") for path in out.glob("*/**/seed-*"))
-    return {int(number) for number in numbers if number.isdecimal() and number.isascii()}
+    paths = (path for cell in cells for path in (out / cell.name).glob("seed-*"))
+    numbers = (path.name.removeprefix("seed-") for path in paths)
+    return {int(n) for n in numbers if n.isascii() and n.isdecimal() and len(n) < 12}
 
 
 def _settings(chosen: Table, preset: str) -> str:
@@ -148,9 +175,9 @@ class Lines:
     """
 
     def __init__(self, cells: list[Cell]) -> None:
-        self.cells = cells
+        self.cells, self.state = cells, State([])
         self._told: set[Job] = set()
-        self._noted, self._calls = 0, 0
+        self._noted = 0
         self._begun, self._first = time.perf_counter(), -1.0
 
     def __enter__(self) -> Self:
@@ -161,7 +188,10 @@ class Lines:
 
     def __call__(self, state: State) -> bool:
         """Show how far it is. True at first, and when a cell has come to its end since."""
-        self._calls += 1
+        at_first = self._first < 0
+        if at_first:
+            self._first = _share_done(state)
+        self.state = state
         for note in state.notes[self._noted :]:
             print(f"note: {printable(note)}", flush=True)
         self._noted = len(state.notes)
@@ -173,7 +203,7 @@ class Lines:
                 print(f"stn-np reproduce: {job.name}: {why}", file=sys.stderr, flush=True)
             else:
                 self.say(job, state)
-        return bool(new) or self._calls == 1
+        return bool(new) or at_first
 
     def say(self, job: Job, state: State) -> None:
         """A line about a cell that is finished."""
@@ -188,15 +218,20 @@ class Lines:
 
     def left(self, state: State) -> str:
         """How many cells are finished, and how long the others will take at the speed so far."""
-        total = sum(job.epochs for job in state.jobs)
-        share = sum(job.epochs_done for job in state.jobs) / total
-        if self._first < 0:
-            self._first = share
-        ended, spent = len(state.done) + len(state.failed), time.perf_counter() - self._begun
-        text = f"{ended} of {len(state.jobs)} finished"
+        share, spent = _share_done(state), time.perf_counter() - self._begun
+        text = f"{len(state.done) + len(state.failed)} of {len(state.jobs)} finished"
         if self._first < share < 1:
             text += f", about {clock(spent * (1 - share) / (share - self._first))} left"
         return text
+
+
+def _share_done(state: State) -> float:
+    """Of all epochs; those of failed cells will not be trained."""
+    done = sum(
+        job.epochs if job in state.done or job in state.failed else job.epochs_done
+        for job in state.jobs
+    )
+    return done / max(1, sum(job.epochs for job in state.jobs))
 
 
 class Live(Lines):
@@ -217,13 +252,9 @@ class Live(Lines):
 
     def __call__(self, state: State) -> bool:
         """Draw the table anew."""
-        from rich.table import Table
+        from rich.text import Text
 
-        head, body = report.figures(self.cells, state)
-        drawn = Table(caption=self.left(state), caption_justify="left")
-        for i, name in enumerate(head):
-            drawn.add_column(name, justify="right" if i else "left")
-        for row in body:
-            drawn.add_row(*map(printable, row))
-        self._live.update(drawn, refresh=True)
-        return super().__call__(state)
+        new = super().__call__(state)
+        text = f"{table(*report.figures(self.cells, state))}\n\n{self.left(state)}"
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        return new

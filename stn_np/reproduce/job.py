@@ -12,12 +12,13 @@ from typing import Any
 from stn_np import threads
 from stn_np.checks import check_number
 from stn_np.experiments import by_name, open_run
+from stn_np.gpu.devices import choose_device
 from stn_np.training import run as training
 from stn_np.training.checkpoint import CheckpointError, checkpoints, load_newest
 from stn_np.training.folder import LockedError, RunFolder
 from stn_np.training.loop import Trainer
 from stn_np.training.progress import Progress
-from stn_np.training.storage import read_json, shortened
+from stn_np.training.storage import MOST_TEXT, read_file, read_json, shortened
 from stn_np.version import __version__
 
 
@@ -36,7 +37,7 @@ class Job:
     folder : str
         The run folder, an absolute path. All workers see it.
     device : str
-        "cpu" or "gpu".
+        "cpu", "gpu", or "auto": a GPU where the worker has one.
     threads : int or None
         On a CPU; None: one a core.
     """
@@ -62,8 +63,9 @@ class Job:
     def epochs_done(self) -> int:
         """How many epochs are finished, by the files that the worker writes."""
         try:
-            return max(0, (Path(self.folder) / "metrics.csv").read_bytes().count(b"\n") - 1)
-        except OSError:
+            lines = read_file(RunFolder(Path(self.folder)).metrics, MOST_TEXT).count(b"\n")
+            return max(0, lines - 1)
+        except (OSError, ValueError):
             return 0
 
     @property
@@ -98,7 +100,8 @@ def run(job: Job) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the data are others than those of the settings.
+        If the data are others than those of the settings, or the folder has come to hold another
+        run.
     CheckpointError
         If there is no sound checkpoint to go on from.
     StoppedError
@@ -108,17 +111,17 @@ def run(job: Job) -> dict[str, Any]:
     """
     if job.threads:
         threads.set_threads(job.threads)
-    kind = by_name(job.experiment)
-    experiment, folder = (
-        kind(kind.Settings(**job.settings), job.device),
-        RunFolder(Path(job.folder)),
-    )
+    kind, (device, _) = by_name(job.experiment), choose_device(job.device)
+    experiment, folder = kind(kind.Settings(**job.settings), device), RunFolder(Path(job.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked(wait=True):
         if not folder.config.exists():
             folder.create(experiment.name, experiment.settings)
+        _check_same(folder, job)  # another process may have been at work here
         if folder.results.exists():
-            return read_json(folder.results)
+            if (results := finished(job)) is None:
+                raise ValueError(f"{folder.results}: not what this version makes")
+            return results
         trainer = Trainer(experiment)
         training.go_on(trainer, folder)
         training.train(trainer, folder, Silent(trainer, bar=False))
@@ -134,7 +137,7 @@ def finished(job: Job) -> dict[str, Any] | None:
     try:
         _check_same(folder, job)
         results = read_json(folder.results)
-        return results if _version_of(results) == __version__ else None
+        return results if _version_of(results, job) == __version__ else None
     except (OSError, ValueError, TypeError):
         return None
 
@@ -179,7 +182,7 @@ def _look_at(folder: RunFolder, job: Job) -> list[str]:
     _check_same(folder, job)
     if folder.results.exists():
         try:
-            version = _version_of(read_json(folder.results))
+            version = _version_of(read_json(folder.results), job)
         except (ValueError, TypeError) as e:
             why = f"{folder.results}: not the results of a run: {e}"
             return [_set_aside(folder.results, why), *_look_at(folder, job)]
@@ -208,7 +211,7 @@ def _there(path: Path) -> bool:
 
 def _wrong_kind(folder: RunFolder) -> str:
     """Which of a run's files is a folder, a link, or the like; empty if none is."""
-    for path in (*folder.files, folder.checkpoints):
+    for path in (*folder.files, folder.checkpoints, *checkpoints(folder.checkpoints)):
         if not _there(path):
             continue
         mode = path.lstat().st_mode
@@ -217,16 +220,20 @@ def _wrong_kind(folder: RunFolder) -> str:
     return ""
 
 
-def _version_of(results: Mapping[str, Any]) -> str:
-    """The version that made these results; ValueError or TypeError without a table's figures."""
+def _version_of(results: Mapping[str, Any], job: Job) -> str:
+    """The version that made these results; ValueError or TypeError if they are not a job's."""
     machine = results.get("machine")
     if not isinstance(machine, dict):
         raise ValueError(f"machine: expected an object, got {shortened(repr(machine))}")
-    check_number("test_error", results.get("test_error"), 0)
+    for name, wanted in (("experiment", job.experiment), ("epochs", job.epochs)):
+        if results.get(name) != wanted:
+            got = shortened(repr(results.get(name)))
+            raise ValueError(f"{name}: expected {wanted!r}, got {got}")
+    check_number("test_error", results.get("test_error"), 0, 100.1)
     check_number("seconds", machine.get("seconds"), 0)
     if results.get("paper_error", "") is not None:
         check_number("paper_error", results.get("paper_error"), 0)
-    for name in ("parameters", "epochs", "steps"):
+    for name in ("parameters", "steps"):
         check_number(name, results.get(name), 0)
     return shortened(str(machine.get("stn_np", "0.1")), 20)
 

@@ -54,12 +54,13 @@ def _parameters(column: str, cells: list[Cell], state: State) -> str:
     return "–".join(ends) + "k" if ends else "–"
 
 
-def records(table: Table, preset: str, jobs: Iterable[Job]) -> dict[str, Any]:
+def records(table: Table, preset: str, data: str, jobs: Iterable[Job]) -> dict[str, Any]:
     """What is kept of a sweep: a record for each of these jobs that is finished."""
     kept = "test_error paper_error parameters optimizer epochs steps angles frames machine".split()
     return {
         "table": table.name,
         "preset": preset,
+        "data": data,
         "cells": [
             {
                 "cell": job.cell,

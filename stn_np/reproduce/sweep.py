@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stn_np.experiments import by_name
 from stn_np.reproduce.job import Job, finished, run, set_aside_what_is_damaged
 from stn_np.reproduce.tables import Cell, Table
 from stn_np.reproduce.workers import Processes
-from stn_np.training.folder import RunFolder
+from stn_np.training.folder import LockedError, RunFolder
 from stn_np.training.run import StoppedError
 
 #: Seconds between two looks at what the workers have done.
@@ -122,7 +123,8 @@ def sweep(
         stays open, and what it has begun when this function is stopped goes on.
     workers
         Without an executor: so many processes on this machine. A job whose process dies is begun
-        again, and goes on from its last epoch.
+        again, and goes on from its last epoch. A script that calls this needs its
+        ``if __name__ == "__main__":``, as with every process pool.
     watch
         Called before the first job, now and then, and after each job. An error in it stops the
         sweep.
@@ -144,33 +146,45 @@ def sweep(
     check_size("workers", workers)
     out.mkdir(parents=True, exist_ok=True)
     state, futures = State(list(jobs)), dict[Future[dict[str, Any]], Job]()
-    with RunFolder(out).locked():
+    with _alone_in(out):
         for job in state.jobs:
             _look_at(job, state)
+        missing = [job for job in state.jobs if job not in state.done and job not in state.failed]
         watch(state)
-        processes = Processes(workers) if executor is None else None
+        processes = Processes(min(workers, len(missing))) if executor is None else None
         used = processes or executor
         assert used is not None
         try:
-            for job in state.jobs:
-                if job not in state.done and job not in state.failed:
-                    futures[used.submit(run, job)] = job
+            for job in missing:
+                futures[used.submit(run, job)] = job
             while futures:
                 ended, _ = wait(futures, LOOK, FIRST_COMPLETED)
                 for future in ended:
                     _take(state, futures.pop(future), future)
                 watch(state)
+            if processes is not None:
+                processes.shutdown()
         except BaseException as e:
             for future in futures:
                 future.cancel()
             if processes is not None:
-                processes.stop()
+                with suppress(KeyboardInterrupt):  # a second one: they are killed
+                    processes.stop()
             if isinstance(e, KeyboardInterrupt | StoppedError):
                 raise StoppedError("what was trained is saved") from e
             raise
-        if processes is not None:
-            processes.shutdown()
     return state
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """A sweep's folder, kept to this sweep."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(RunFolder(out).locked())
+        except LockedError as e:
+            raise LockedError(f"{out}: another sweep works in this folder") from e
+        yield
 
 
 def _look_at(job: Job, state: State) -> None:

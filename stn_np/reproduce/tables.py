@@ -104,8 +104,8 @@ def distorted(columns: Iterable[str], families: Iterable[str]) -> tuple[Cell, ..
 
 def several_looks(columns: Iterable[str], steps: Iterable[int]) -> tuple[Cell, ...]:
     """The ST-CNN whose localisation net is asked once, and several times in both ways."""
-    once = [("1-step", {"steps": 1})]
-    more = [
+    looks: list[tuple[str, dict[str, Any]]] = [("1-step", {"steps": 1})]
+    looks += [
         (f"{n}-steps/{warps}", {"steps": n, "warps": warps})
         for warps in ("composed", "resampled")
         for n in steps
@@ -113,7 +113,7 @@ def several_looks(columns: Iterable[str], steps: Iterable[int]) -> tuple[Cell, .
     return tuple(
         Cell(column, row, "recurrent", {**settings, "distortion": column})
         for column in columns
-        for row, settings in [*once, *more]
+        for row, settings in looks
     )
 
 

@@ -12,13 +12,15 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from stn_np.training.run import StoppedError
+from stn_np.training.run import StoppedError, StopSignals
 
 T = TypeVar("T")
 
@@ -44,6 +46,8 @@ class Processes(Executor):
         self._running: set[SpawnProcess] = set()
         self._stopping = False
         self._lock = threading.Lock()  # between a process's start and a stop
+        if hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()  # it would take the mask of `_serve` away
         # As daemons: a program that ends in whatever way does not wait for them.
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
         for thread in self._threads:
@@ -127,6 +131,10 @@ class Processes(Executor):
             with self._lock:
                 for process in self._running:
                     process.kill()
+            for thread in self._threads:
+                while thread.is_alive():  # not for long
+                    with suppress(KeyboardInterrupt):
+                        thread.join()
             raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -142,15 +150,18 @@ class Processes(Executor):
 
 def _work(connection: Connection, work: Callable[[], Any]) -> None:
     """In the process: a job, and what came of it."""
+    # A signal that goes to a whole terminal or group of processes is for the parent. A stop may
+    # come from several sides at once; whoever cannot wait has SIGKILL.
+    if hasattr(os, "setsid"):
+        os.setsid()
+    StopSignals.patient = True
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = True, work()
     except BaseException as e:
         outcome = False, _picklable(e)
-    try:
+    with suppress(BrokenPipeError):  # where nobody is left to take it
         connection.send(outcome)
-    except BrokenPipeError:  # nobody is left to take it
-        pass
 
 
 def _end_with_parent() -> None:

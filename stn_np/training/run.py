@@ -213,7 +213,11 @@ class StopSignals:
     ----------
     asked : bool
         Whether a signal came.
+    patient : bool
+        Of the class: whether all later ones are ignored, in a process that others watch over.
     """
+
+    patient = False
 
     def __init__(self) -> None:
         self.asked = False
@@ -236,7 +240,7 @@ class StopSignals:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal; the second acts as usual."""
-        if self.asked:
+        if self.asked and not self.patient:
             self._restore()
             signal.raise_signal(number)
         self.asked = True

@@ -19,6 +19,7 @@ import pytest
 from swept import LONG, SHORT, files, jobs
 
 from stn_np import cli
+from stn_np.cli import reproduce as showing
 from stn_np.experiments import by_name
 from stn_np.reproduce import report
 from stn_np.reproduce import sweep as sweeping
@@ -205,7 +206,7 @@ def test_an_executor_that_stops_stops_the_sweep(tmp_path, monkeypatch) -> None:
 def test_two_sweeps_in_one_folder_are_refused(tmp_path) -> None:
     with (
         RunFolder(tmp_path).locked(),
-        pytest.raises(ValueError, match="by another process"),
+        pytest.raises(ValueError, match="another sweep"),
     ):
         sweep([], tmp_path)
 
@@ -249,6 +250,18 @@ def test_a_job_that_another_process_works_on_is_waited_for(tmp_path) -> None:
         state = swept.result()
     assert state.done.keys() == {job} and "is waited for" in state.notes[0]
     assert files(job.folder) == files(same.folder)
+
+
+def test_what_another_process_has_made_meanwhile_is_looked_at(tmp_path) -> None:
+    [job] = jobs(tmp_path, "R/fcn", **SHORT)
+    [other] = jobs(tmp_path, "R/fcn", **{**SHORT, "filters": 9})
+    run(other)
+    with pytest.raises(ValueError, match="holds a run with filters 9 instead of 8"):
+        run(job)  # as if the other one had ended while we waited for the lock
+    results = Path(job.folder, "results.json")
+    results.write_text(results.read_text().replace('"stn_np": "', '"stn_np": "9'))
+    with pytest.raises(ValueError, match="not what this version makes"):
+        run(other)
 
 
 def test_equal_seeds_are_one(tmp_path) -> None:
@@ -298,6 +311,16 @@ def damage(path: Path, what: str) -> None:
         (path / "metrics.csv").unlink()
         (path / "metrics.csv").mkdir()
         (path / "metrics.csv" / "mine.txt").write_text("keep me")
+    elif what == "a checkpoint is a folder":
+        results.unlink()
+        (path / "checkpoints/checkpoint-00000999.npz").mkdir()
+    elif what == "metrics are a pipe":
+        results.unlink()
+        (path / "metrics.csv").unlink()
+        os.mkfifo(path / "metrics.csv")
+    elif what == "results of something else":
+        found = json.loads(results.read_text())
+        results.write_text(json.dumps({**found, "epochs": 3, "test_error": 1234.5}))
     elif what == "the lock is a folder":
         results.unlink()
         (path / ".lock").unlink()
@@ -334,6 +357,9 @@ def contents(path: Path) -> dict[str, bytes]:
         ("config damaged", "seed-0"),
         ("no config", "seed-0"),
         ("metrics are a folder", "seed-0"),
+        ("results of something else", "results.json"),
+        ("a checkpoint is a folder", "seed-0"),
+        ("metrics are a pipe", "seed-0"),
         ("the lock is a folder", "seed-0"),
         ("a file in its place", "seed-0"),
         ("no sound checkpoint", "seed-0"),
@@ -419,9 +445,30 @@ def test_the_command_line(tmp_path, capsys, monkeypatch) -> None:
     found = {(cell["cell"], cell["seed"]): cell["test_error"] for cell in cells}
     assert found.items() > errors.items() and found.keys() - errors.keys() == {("P/fcn", 0)}
 
+    # What the file says of another preset is not overwritten.
+    before = Path("reproduced/table1-quick-digits/table1.json").read_bytes()
+    into = ["--out", "reproduced/table1-quick-digits", "--preset", "short"]
+    assert cli.main([*again, *into]) == 2
+    assert "expected a sweep with preset 'short', got 'quick'" in capsys.readouterr().err
+    assert Path("reproduced/table1-quick-digits/table1.json").read_bytes() == before
+
     assert cli.main([*command, "--only", "R/st-cnn/*", "--list"]) == 0
     listed = capsys.readouterr().out.split()
     assert listed == [f"R/st-cnn/{family}" for family in ("affine", "projective", "tps")]
+
+
+def test_the_time_left_is_that_of_the_epochs_to_come(tmp_path, monkeypatch) -> None:
+    now = iter([100.0, 130.0])
+    monkeypatch.setattr(showing.time, "perf_counter", lambda: next(now))
+    wanted = jobs(tmp_path, "R/fcn", "P/fcn", "E/fcn", "RTS/fcn", epochs=10)
+    state, lines = State(wanted), showing.Lines([])
+    assert lines(state) and not lines(state)  # told at first
+    state.failed[wanted[0]] = "why"
+    metrics = Path(wanted[1].folder, "metrics.csv")
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text("epoch\n" + "1\n" * 5)
+    # 15 of 40 epochs took 30 seconds.
+    assert lines.left(state) == "1 of 4 finished, about 0:50 left"
 
 
 @pytest.mark.parametrize(
@@ -430,6 +477,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch) -> None:
         (["--only", "R/cnnn"], "did you mean 'R/cnn'"),
         (["--preset", "shrot"], "did you mean 'short'"),
         (["--workers", "0"], "--workers: expected"),
+        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "--workers: expected none"),
         (["--seeds", "-1"], "seeds: expected"),
         (["--out", "a-file"], "a-file"),
     ],

@@ -11,7 +11,16 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
-from swept import alone_or_together, die_first, fail, stop_first, stubborn, touch_later
+from swept import (
+    alone_or_together,
+    die_first,
+    fail,
+    save_when_asked,
+    signals_for_all,
+    stop_first,
+    stubborn,
+    touch_later,
+)
 
 from stn_np.reproduce.workers import TRIES, DiedError, Processes
 from stn_np.training.run import StoppedError
@@ -41,6 +50,24 @@ def test_errors_come_back_even_those_that_cannot_be_pickled() -> None:
             processes.submit(divmod, 1, 0).result(60)
         with pytest.raises(RuntimeError, match="AwkwardError: one, two"):
             processes.submit(fail).result(60)
+
+
+def test_signals_for_a_terminal_or_a_group_do_not_reach_a_worker() -> None:
+    with Processes(1) as processes:  # the first one is begun beside multiprocessing's own helper
+        found = [processes.submit(signals_for_all).result(60) for _ in range(2)]
+    assert found == [(False, False)] * 2
+
+
+def test_a_second_sigterm_does_not_keep_a_worker_from_saving(tmp_path: Path) -> None:
+    with Processes(1) as processes:
+        future = processes.submit(save_when_asked, tmp_path / "ready")
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.02)
+        [child] = multiprocessing.active_children()
+        for _ in range(3):
+            os.kill(child.pid, signal.SIGTERM)
+            time.sleep(0.1)
+        assert future.result(60) == "saved"
 
 
 def test_a_stop_ends_what_runs_and_begins_nothing(tmp_path: Path) -> None:
