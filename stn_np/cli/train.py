@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from stn_np.data.dataset import expanded
 from stn_np.experiments import DEFAULT, Experiment, by_name, open_run
 from stn_np.gpu.devices import DeviceError, choose_device, explain_gpu_error
 from stn_np.training.folder import RunFolder, check_new_folder, check_writable, free_folder
+from stn_np.training.ranks import Ranks, launched
 from stn_np.training.storage import damaged, read_json
 
 if TYPE_CHECKING:
@@ -54,22 +56,69 @@ def train(options: argparse.Namespace) -> int:
     names = [item.name for item in kind.Settings.options()]
     given = {name: v for name in names if (v := getattr(options, name)) is not None}
     kind.Settings.check_given(given, label=option_name)
-    return _resume(options, given) if options.resume else _new(options, kind, given)
+    ranks = launched()
+    if ranks.size == 1:
+        return _begin(options, kind, given, ranks)
+    try:
+        code = _begin(options, kind, given, ranks)
+    except BaseException as e:  # the other processes would wait for this one
+        why = printable(" ".join(str(e).split()))
+        print(f"stn-np train: process {ranks.rank}: {type(e).__name__}: {why}", file=sys.stderr)
+        sys.stderr.flush()
+        ranks.end_all(2)
+        raise
+    if ranks.rank == 0 and code not in (0, 130):
+        ranks.end_all(code)
+    return code
 
 
-def _new(options: argparse.Namespace, kind: type[Experiment], given: dict[str, Any]) -> int:
-    """A new run."""
+def _begin(
+    options: argparse.Namespace, kind: type[Experiment], given: dict[str, Any], ranks: Ranks
+) -> int:
+    """In each process that was launched: a new run, or one that goes on."""
+    if ranks.size > 1:
+        if options.device not in ("auto", "cpu"):
+            raise ValueError("--device: several processes train on CPUs, so far")
+        options.device = "cpu"
+    if options.resume:
+        return _resume(options, given, ranks)
+    return _new(options, kind, given, ranks)
+
+
+def _along(trainer: Trainer) -> int:
+    """What a process beside the first one does: the same steps, without a word or a file."""
+    from stn_np.training import run
+    from stn_np.training.loop import DivergedError
+
+    try:
+        run.train_along(trainer)
+    except run.StoppedError:
+        return 130
+    except DivergedError:  # the first process says so
+        return 1
+    return 0
+
+
+def _new(
+    options: argparse.Namespace, kind: type[Experiment], given: dict[str, Any], ranks: Ranks
+) -> int:
+    """A new run. Of several processes each has a batch as it is given, or the default."""
     from stn_np.training.loop import Trainer
 
     device, note = choose_device(options.device)
-    if options.out:
+    if ranks.rank == 0 and options.out:
         check_new_folder(options.out)
-    else:
+    elif ranks.rank == 0:
         check_writable(RUNS)
     if given.get("data_dir"):
         given["data_dir"] = str(expanded(given["data_dir"]).resolve())
     experiment = kind.create(given, device)
-    trainer = Trainer(experiment)
+    if ranks.size > 1:
+        total = experiment.settings.batch_size * ranks.size
+        experiment = kind.create({**given, "batch_size": total}, device)
+    trainer = Trainer(experiment, ranks)
+    if ranks.rank:
+        return _along(trainer)
     folder = _create_folder(options.out, experiment)
     with folder.locked():
         _announce(trainer, experiment, folder, note)
@@ -88,11 +137,11 @@ def _create_folder(out: Path | None, experiment: Experiment) -> RunFolder:
                 raise
 
 
-def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
+def _resume(options: argparse.Namespace, given: dict[str, Any], ranks: Ranks) -> int:
     """A stopped run, from where it was. Nothing that was seen before the lock is relied on."""
     folder, _, _ = open_run(options.resume)
     device, note = choose_device(options.device)
-    with folder.locked():
+    with nullcontext() if ranks.rank else folder.locked():
         folder, kind, settings = open_run(options.resume)
         _refuse_contradictions(options, given, kind, settings)
         if given.get("epochs", 0) > settings.epochs:
@@ -100,20 +149,23 @@ def _resume(options: argparse.Namespace, given: dict[str, Any]) -> int:
         if folder.results.is_file():
             summary = _summary(kind, folder, settings.epochs)
             if summary:
-                return _finished(folder, summary)
+                return 0 if ranks.rank else _finished(folder, summary)
         settings = elsewhere(settings, given.get("data"), given.get("data_dir"))
-        return _go_on(kind(settings, device), folder, note, options.device)
+        return _go_on(kind(settings, device), folder, note, options.device, ranks)
 
 
-def _go_on(experiment: Experiment, folder: RunFolder, note: str, device: str) -> int:
+def _go_on(experiment: Experiment, folder: RunFolder, note: str, device: str, ranks: Ranks) -> int:
     """A run that is not finished, from its newest sound checkpoint."""
     from stn_np.training import checkpoint
     from stn_np.training.loop import Trainer
     from stn_np.training.run import go_on
 
     found = checkpoint.newest_of(folder, experiment)  # before a network is built from its settings
-    trainer = Trainer(experiment)
+    trainer = Trainer(experiment, ranks)
     notes = go_on(trainer, folder, found)
+    ranks.meet()  # all have read what the first one will write
+    if ranks.rank:
+        return _along(trainer)
     folder.keep(experiment.name, experiment.settings)  # now that they are known to fit
     _announce(trainer, experiment, folder, note)
     print("\n".join(notes) + "\n", flush=True)
@@ -198,14 +250,16 @@ def _announce(trainer: Trainer, experiment: Experiment, folder: RunFolder, note:
     """What is about to be trained, on what; `note` is about the device."""
     from stn_np import models
 
-    settings = trainer.settings
+    settings, count = trainer.settings, trainer.ranks.size
+    shared = f" shared by {count} processes" if count > 1 else ""
     if trainer.data.note:
         print(framed(trainer.data.note))
     print(models.summary(trainer.model, trainer.data.inputs.shape[1:]))
     print(
         f"\n{printable(experiment.headline())}\n"
         f"{settings.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size} "
-        f"images, {settings.optimizer}, {settings.schedule}, learning rate {settings.lr:g}\n"
+        f"images{shared}, {settings.optimizer}, {settings.schedule}, "
+        f"learning rate {settings.lr:g}\n"
         f"on the {experiment.device.upper()}, run folder {printable(str(folder.path))}\n",
         *([f"{note}\n"] if note else []),
         *([FIRST_STEP] if experiment.device == "gpu" else []),

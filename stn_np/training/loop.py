@@ -11,6 +11,7 @@ from stn_np.threads import one_blas_thread
 from stn_np.training.evaluate import Measured, measure, unit_of
 from stn_np.training.frames import Frames
 from stn_np.training.optimizers import build_optimizer, localisation_factor
+from stn_np.training.ranks import ALONE, Ranks
 from stn_np.training.schedule import learning_rate
 from stn_np.training.step import NotFiniteError, TrainingStep, quiet
 from stn_np.training.task import Task
@@ -30,6 +31,8 @@ class Trainer:
     ----------
     task
         What is trained, on what, and by which settings; `stn_np.experiments` are such.
+    ranks
+        Processes that train it together.
 
     Attributes
     ----------
@@ -59,8 +62,8 @@ class Trainer:
         If the data are empty or do not fit the model.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.settings = task, task.settings
+    def __init__(self, task: Task, ranks: Ranks = ALONE) -> None:
+        self.task, self.settings, self.ranks = task, task.settings, ranks
         self.data, self._order = task.data(), task.order
         if not len(self.data.inputs):
             raise ValueError("data: expected at least one test image, got none")
@@ -78,6 +81,7 @@ class Trainer:
             n_scores=len(self.units),
             seed=self.settings.seed,
             parts=self.settings.parts,
+            ranks=ranks,
         )
         self.step = self._looked = 0
         self.sums: Array = np.zeros(2 + len(self.units))
@@ -265,6 +269,10 @@ class Trainer:
             with self.optimizer.averaged():
                 self.frames.record(self.model)
         return self.rows[-1]
+
+    def pass_epoch(self) -> None:
+        """What a process that does not test does at the end of an epoch: begin new sums."""
+        self._begin_sums(np.zeros_like(self.sums))
 
     def _epoch(self, step: int) -> int:
         """The epoch, counted from 1, of a step, counted from 0."""

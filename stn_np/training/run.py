@@ -108,7 +108,8 @@ def train(trainer: Trainer, folder: RunFolder, progress: Progress) -> None:
             trainer.train_step()
             progress.step()
             row = trainer.end_epoch() if trainer.at_end_of_epoch else None
-            stopping = stop.asked and not trainer.finished  # looked at once: it may change any time
+            # Looked at once: it may change any time.
+            stopping = trainer.ranks.any(stop.asked) and not trainer.finished
             if row is None and not stopping:
                 continue
             timings.append(progress.part())
@@ -118,6 +119,31 @@ def train(trainer: Trainer, folder: RunFolder, progress: Progress) -> None:
                 progress.epoch(row, timings[-1])  # last: a terminal that has gone loses nothing
             if stopping:
                 raise StoppedError(f"step {trainer.step:,} is saved in {path}")
+
+
+def train_along(trainer: Trainer) -> None:
+    """The same steps in another process than the first, which alone tests, and writes files.
+
+    Parameters
+    ----------
+    trainer
+        At the step where the first process's is.
+
+    Raises
+    ------
+    StoppedError
+        If one of the processes was asked to stop.
+    DivergedError
+        As `train`.
+    """
+    keep_freed_memory()
+    with StopSignals() as stop:
+        while not trainer.finished:
+            trainer.train_step()
+            if trainer.at_end_of_epoch:
+                trainer.pass_epoch()
+            if trainer.ranks.any(stop.asked) and not trainer.finished:
+                raise StoppedError("the first process has saved it")
 
 
 def _save(trainer: Trainer, folder: RunFolder) -> Path:

@@ -29,6 +29,7 @@ from stn_np.module import Module, Training, apply
 from stn_np.threads import one_blas_thread, share_out
 from stn_np.training.evaluate import Loss, Score, classification_error
 from stn_np.training.optimizers import Coefficients, Optimizer
+from stn_np.training.ranks import ALONE, Ranks
 
 
 def quiet() -> np.errstate:
@@ -80,6 +81,14 @@ class TrainingStep:
         larger than 28 x 28), if the model is `Module.by_image`.
     graph
         False: on a GPU each launch by itself, with the same results bit for bit.
+    ranks
+        Processes on CPUs that train this model together. Each is handed the same batch, and works
+        on its share.
+
+    Raises
+    ------
+    ValueError
+        If several processes shall train a model on a GPU, or one that is not `Module.by_image`.
 
     Attributes
     ----------
@@ -99,12 +108,16 @@ class TrainingStep:
         seed: int = 0,
         parts: int = PARTS,
         graph: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._model, self._optimizer, self._loss, self._score = model, optimizer, loss, score
         xp = array_module(parameter=model.parameters()[0].data)
         self._on_gpu = xp is not np
         self._graph = self._on_gpu and graph
-        self._seed, self._parts = seed, check_size("parts", parts)
+        self._seed, self._parts, self._ranks = seed, check_size("parts", parts), ranks
+        if ranks.size > 1 and (self._on_gpu or not model.by_image):
+            what = "on a GPU" if self._on_gpu else "in which images depend on each other"
+            raise ValueError(f"mpiexec: expected a network on CPUs, image by image, got one {what}")
         self.sums: Array = xp.zeros(2 + n_scores)
         self._inputs: _Inputs | None = None
         self._replay: Callable[[], None] | None = None
@@ -212,7 +225,9 @@ class TrainingStep:
             raise ValueError(
                 f"targets: expected {len(inputs)}, one for each input, got {len(targets)}"
             )
-        parts = cut(inputs.shape, self._parts)
+        own = self._ranks.share(len(inputs))
+        shape = (own.stop - own.start, *inputs.shape[1:])
+        parts = [slice(own.start + p.start, own.start + p.stop) for p in cut(shape, self._parts)]
         # New ones each time: they are like the model whatever was changed in it since.
         models = [self._model, *(self._model.twin() for _ in parts[1:])]
 
@@ -227,7 +242,12 @@ class TrainingStep:
         for model in models[1:]:
             for p, q in zip(self._model.parameters(), model.parameters(), strict=True):
                 p.grad += q.grad
-        return [sum(terms[1:], terms[0]) for terms in zip(*found, strict=True)]
+        measured = [sum(terms[1:], terms[0]) for terms in zip(*found, strict=True)]
+        if self._ranks.size > 1:
+            totals = np.array(measured, np.float64)
+            self._ranks.add_up([totals, *(p.grad for p in self._model.parameters())])
+            measured = list(totals)
+        return measured
 
     def _capture(self, inputs: _Inputs) -> None:
         """Make this step, and keep it for the others."""
