@@ -27,7 +27,7 @@ def runs(table: str, preset: str, folder: Path = FOLDER) -> Runs:
     found = json.loads(path.read_text("utf-8"))["cells"] if path.exists() else []
     by_cell: Runs = {cell.name: [] for cell in PAPER[table].cells}
     for run in sorted(found, key=lambda run: run["seed"]):
-        by_cell[run["cell"]].append(run)
+        by_cell.setdefault(run["cell"], []).append(run)
     return {name: those for name, those in by_cell.items() if those}
 
 

@@ -45,6 +45,8 @@ LINES = {
 def draw(preset: str, path: Path = PICTURE, folder: Path = tables.FOLDER) -> Path:
     """A panel for each distortion; iterations against the test error of the first seed."""
     found = tables.runs("table1", preset, folder) | tables.runs("cluttered", preset, folder)
+    if not found:
+        raise SystemExit(f"no results of the preset {preset} in {folder}")
     columns = list(dict.fromkeys(name.partition("/")[0] for name in found))
     figure = new_figure(6.4, 1.45 + 2.5 * -(-len(columns) // 2))
     top = 1 - 1.3 / figure.get_figheight()

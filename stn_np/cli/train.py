@@ -76,13 +76,12 @@ def _begin(
     options: argparse.Namespace, kind: type[Experiment], given: dict[str, Any], ranks: Ranks
 ) -> int:
     """In each process that was launched: a new run, or one that goes on."""
-    if ranks.size > 1:
-        if options.device not in ("auto", "cpu"):
-            raise ValueError("--device: several processes train on CPUs, so far")
-        options.device = "cpu"
+    if ranks.size > 1 and options.device not in ("auto", "cpu"):
+        raise ValueError("--device: several processes train on CPUs, so far")
+    device, note = choose_device(options.device if ranks.size == 1 else "cpu")
     if options.resume:
-        return _resume(options, given, ranks)
-    return _new(options, kind, given, ranks)
+        return _resume(options, given, device, note, ranks)
+    return _new(options, kind, given, device, note, ranks)
 
 
 def _along(trainer: Trainer) -> int:
@@ -100,12 +99,16 @@ def _along(trainer: Trainer) -> int:
 
 
 def _new(
-    options: argparse.Namespace, kind: type[Experiment], given: dict[str, Any], ranks: Ranks
+    options: argparse.Namespace,
+    kind: type[Experiment],
+    given: dict[str, Any],
+    device: str,
+    note: str,
+    ranks: Ranks,
 ) -> int:
     """A new run. Of several processes each has a batch as it is given, or the default."""
     from stn_np.training.loop import Trainer
 
-    device, note = choose_device(options.device)
     if ranks.rank == 0 and options.out:
         check_new_folder(options.out)
     elif ranks.rank == 0:
@@ -137,11 +140,15 @@ def _create_folder(out: Path | None, experiment: Experiment) -> RunFolder:
                 raise
 
 
-def _resume(options: argparse.Namespace, given: dict[str, Any], ranks: Ranks) -> int:
+def _resume(
+    options: argparse.Namespace, given: dict[str, Any], device: str, note: str, ranks: Ranks
+) -> int:
     """A stopped run, from where it was. Nothing that was seen before the lock is relied on."""
     folder, _, _ = open_run(options.resume)
-    device, note = choose_device(options.device)
+    if ranks.size > 1 and "batch_size" in given:
+        given["batch_size"] *= ranks.size  # each process's is given, the run has the whole
     with nullcontext() if ranks.rank else folder.locked():
+        ranks.meet()
         folder, kind, settings = open_run(options.resume)
         _refuse_contradictions(options, given, kind, settings)
         if given.get("epochs", 0) > settings.epochs:
@@ -289,6 +296,7 @@ def _train(trainer: Trainer, kind: type[Experiment], folder: RunFolder, device: 
     except KeyboardInterrupt:
         progress.close()
         print(f"\nstopped at once; to go on from the last checkpoint:\n  {command}", flush=True)
+        trainer.ranks.end_all(130)  # the other processes would wait for the step to end
         return 130
     except DivergedError as e:
         progress.close()

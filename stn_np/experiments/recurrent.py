@@ -19,13 +19,26 @@ from stn_np.models import Model
 from stn_np.module import Module, Training, apply
 from stn_np.training.settings import setting
 from stn_np.transformer import SpatialTransformer, WarpBackward
-from stn_np.transforms import FAMILIES, Group, Transform, by_name
+from stn_np.transforms import (
+    FAMILIES,
+    AffineNatural,
+    Group,
+    Projective,
+    Transform,
+    by_name,
+)
 from stn_np.transforms.groups.group import PairBackward
 
 #: How the steps follow each other.
 WARPS = ("composed", "resampled")
-#: The families that can be composed.
-GROUPS = tuple(name for name in FAMILIES if isinstance(by_name(name, (2, 2)), Group))
+#: The families whose maps can always be composed. Of projective ones the product may have no last
+#: entry of 1, and of the natural ones no logarithm: that would end a training in the middle.
+GROUPS = tuple(
+    name
+    for name in FAMILIES
+    if isinstance(family := by_name(name, (2, 2)), Group)
+    and not isinstance(family, Projective | AffineNatural)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +86,7 @@ class Recurrent(DistortedDigits):
     def stem(self, *about: str) -> str:
         """With the number of steps, and how they follow each other unless they are composed."""
         settings = self.settings
-        about = (*about, settings.distortion, f"{settings.steps}-steps")
+        about = (*about, f"{settings.steps}-steps")
         return super().stem(*about, *((settings.warps,) if settings.warps != WARPS[0] else ()))
 
     @classmethod
@@ -116,9 +129,9 @@ class RecurrentTransformer(SpatialTransformer):
         warps: str = "composed",
         **rules: Any,
     ) -> None:
-        super().__init__(localisation, transform, **rules)
-        if not isinstance(transform, Group) or self.n_dims != 2:
-            wanted = f"a family of images whose maps can be composed ({', '.join(GROUPS)})"
+        super().__init__(localisation, transform, None, **rules)
+        if getattr(transform, "name", "") not in GROUPS:
+            wanted = f"a family of images whose maps can always be composed ({', '.join(GROUPS)})"
             raise TypeError(f"transform: expected {wanted}, got {transform!r}")
         self.steps = check_size("steps", steps)
         check_choice("warps", warps, WARPS)
@@ -128,7 +141,7 @@ class RecurrentTransformer(SpatialTransformer):
         return ", ".join(filter(None, [f"steps={self.steps}, {self.warps}", super()._describe()]))
 
     def theta(self, U: Array) -> Array:
-        """The product of all steps' maps: (N, C, H, W) to (N, n_params)."""
+        """The product of all steps' maps: (N, C, H, W) to (N, n_params); errors as of a call."""
         V, size = U, U.shape[2:]
         theta = delta = super().theta(U)
         for _ in range(1, self.steps):
@@ -141,7 +154,10 @@ class RecurrentTransformer(SpatialTransformer):
     def __call__(
         self, U: Array, *, needs_dx: bool = True, mode: Training | None = None
     ) -> tuple[Array, OptionalBackward]:
-        """U (N, C, H, W) to V (N, C, H, W); backward(dV) returns dU, or None if not needed."""
+        """U (N, C, H, W) to V (N, C, H, W); backward(dV) returns dU, or None if not needed.
+
+        ValueError if U has another shape, or one that the localisation net cannot read.
+        """
         check_array("U", U, ("N", "C", "H", "W"))
         forward = self._composed if self.warps == "composed" else self._resampled
         return forward(U, needs_dx, mode)

@@ -29,6 +29,8 @@ from stn_np.transforms import Affine3d
 TEST_STREAM = 12  # keeps the random numbers of the test set apart from those of others
 N_TESTED = 2000  # digits: as volumes, ten thousand would take gigabytes
 
+BLOCK = 64  # volumes that are made at a time
+
 #: Half the side and half the thickness of a plate, and how far its centre is moved along each axis
 #: at most; the volume reaches from -1 to 1.
 SIDE, THICKNESS, SHIFT = 0.85, 0.12, 0.25
@@ -94,6 +96,12 @@ class Volumes(Classification):
             "test_images": len(self.data().inputs),
             "size": self.settings.size,
         }
+
+    def headline(self) -> str:
+        """How many digits there are."""
+        train, test = self.halves
+        tested = min(len(test.images), N_TESTED)
+        return f"{len(train.images):,} training and {tested:,} test digits as volumes"
 
     @property
     def transform(self) -> str | None:
@@ -166,6 +174,7 @@ class LayersAsChannels(Module):
 def askew(images: Array, size: int, rng: np.random.Generator) -> Array:
     """Digits (N, 1, H, W) as plates in volumes (N, 1, S, S, S), turned and moved at random.
 
+    size is S, rng a generator of which the turns and shifts are drawn; the dtype is that of images.
     A voxel at p lies in the plate at R^T (p - t) / SIDE. Its first two coordinates say which place
     of the digit that is; the third whether it is within the plate, with edges of a voxel's width.
     """
@@ -173,12 +182,15 @@ def askew(images: Array, size: int, rng: np.random.Generator) -> Array:
     turns = rng.uniform(-TURN, TURN, (N, 3))
     t = rng.uniform(-SHIFT, SHIFT, (N, 3, 1))
     RT = rotations(turns).transpose(0, 2, 1)
-    theta = np.concatenate([RT, -RT @ t], axis=2).reshape(N, 12).astype(images.dtype)
-    points, _ = Affine3d()(xp.asarray(theta), (size, size, size))
-    x_y = (points[..., :2] / images.dtype.type(SIDE)).reshape(N, size * size, size, 2)
-    digits, _ = grid_sample(images, x_y, needs_dU=False)
-    within = xp.clip((THICKNESS - abs(points[..., 2])) * (size - 1) / 2 + 0.5, 0, 1)
-    volumes: Array = digits.reshape(N, 1, size, size, size) * within[:, None].astype(images.dtype)
+    theta = xp.asarray(np.concatenate([RT, -RT @ t], axis=2).reshape(N, 12).astype(images.dtype))
+    volumes: Array = xp.empty((N, 1, size, size, size), images.dtype)
+    for start in range(0, N, BLOCK):  # on the way there are ten numbers for each voxel
+        part = slice(start, start + BLOCK)
+        points, _ = Affine3d()(theta[part], (size, size, size))
+        x_y = (points[..., :2] / images.dtype.type(SIDE)).reshape(-1, size * size, size, 2)
+        digits, _ = grid_sample(images[part], x_y, needs_dU=False)
+        within = xp.clip((THICKNESS - abs(points[..., 2])) * (size - 1) / 2 + 0.5, 0, 1)
+        volumes[part] = digits.reshape(-1, 1, size, size, size) * within[:, None]
     return volumes
 
 

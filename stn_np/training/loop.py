@@ -59,12 +59,18 @@ class Trainer:
     Raises
     ------
     ValueError
-        If the data are empty or do not fit the model.
+        If the data are empty or do not fit the model, or there are more processes than images in a
+        batch.
     """
 
     def __init__(self, task: Task, ranks: Ranks = ALONE) -> None:
         self.task, self.settings, self.ranks = task, task.settings, ranks
         self.data, self._order = task.data(), task.order
+        if self._order.size < ranks.size:
+            raise ValueError(
+                f"mpiexec: expected at most {self._order.size} processes for batches of "
+                f"{self._order.size}, got {ranks.size}"
+            )
         if not len(self.data.inputs):
             raise ValueError("data: expected at least one test image, got none")
         self.model = task.model().to(task.device)
@@ -269,10 +275,6 @@ class Trainer:
             with self.optimizer.averaged():
                 self.frames.record(self.model)
         return self.rows[-1]
-
-    def pass_epoch(self) -> None:
-        """What a process that does not test does at the end of an epoch: begin new sums."""
-        self._begin_sums(np.zeros_like(self.sums))
 
     def _epoch(self, step: int) -> int:
         """The epoch, counted from 1, of a step, counted from 0."""

@@ -14,12 +14,14 @@ import numpy as np
 
 from stn_np.backend import Array
 
-#: What launchers of MPI (Open MPI, MPICH, Intel MPI, srun with PMI) tell the processes.
-TOLD = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK")
+#: Where launchers (Open MPI; MPICH, Intel MPI, and srun with PMI) say how many processes there are.
+TOLD = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 class Ranks:
     """One process by itself; `MpiRanks` is one of several.
+
+    Of several, all must make the same calls in the same order: each waits for the others.
 
     Attributes
     ----------
@@ -34,7 +36,10 @@ class Ranks:
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def add_up(self, arrays: Sequence[Array]) -> None:
-        """Put the sum over all processes into each array, in place; all end with the same bits."""
+        """Put the sum over all processes into each array (NumPy, of floats), in place.
+
+        All get the same bits: MPI recommends it, and the usual ones keep to it.
+        """
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in one of the processes."""
@@ -97,9 +102,12 @@ def launched() -> Ranks:
     Raises
     ------
     ValueError
-        If ``mpiexec`` has started this one, and mpi4py is not installed.
+        If this is one of several, and mpi4py is not installed, or knows nothing of the others.
     """
-    if not any(name in os.environ for name in TOLD):
+    told = next((os.environ[name] for name in TOLD if name in os.environ), "1")
+    if "PMIX_RANK" in os.environ and "SLURM_NTASKS" in os.environ:  # srun with PMIx
+        told = os.environ["SLURM_NTASKS"]
+    if told == "1":
         return ALONE
     try:
         from mpi4py import MPI
@@ -107,4 +115,9 @@ def launched() -> Ranks:
         raise ValueError(
             f"mpiexec: needs mpi4py, which cannot be used here ({e}); pip install 'stn-np[mpi]'"
         ) from e
-    return MpiRanks(MPI.COMM_WORLD) if MPI.COMM_WORLD.Get_size() > 1 else ALONE
+    if MPI.COMM_WORLD.Get_size() == 1:
+        raise ValueError(
+            f"mpiexec: expected {told} processes, and mpi4py sees one: it belongs to another MPI "
+            f"({MPI.Get_library_version().split(chr(10))[0]}) than the program that started this"
+        )
+    return MpiRanks(MPI.COMM_WORLD)

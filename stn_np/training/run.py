@@ -140,8 +140,6 @@ def train_along(trainer: Trainer) -> None:
     with StopSignals() as stop:
         while not trainer.finished:
             trainer.train_step()
-            if trainer.at_end_of_epoch:
-                trainer.pass_epoch()
             if trainer.ranks.any(stop.asked) and not trainer.finished:
                 raise StoppedError("the first process has saved it")
 

@@ -13,9 +13,9 @@ from stn_np import SpatialTransformer, gradcheck, transforms
 from stn_np.cli import main
 from stn_np.data import load_digits
 from stn_np.experiments.recurrent import GROUPS, Recurrent, RecurrentTransformer
-from stn_np.layers import Flatten, Linear, Sequential
+from stn_np.layers import Flatten, Linear, Module, Sequential, Training
 from stn_np.plots.run_files import read_run
-from stn_np.sampling import affine_sample
+from stn_np.sampling import affine_sample, grid_sample
 
 
 def net(size: tuple[int, int], n_params: int, identity, spread: float = 0.02) -> Sequential:
@@ -83,6 +83,54 @@ def test_gradients_of_picture_and_net(name: str, warps: str) -> None:
     gradcheck(three, smooth((2, 2, 7, 9)))
 
 
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_a_product_of_similarities_is_one_on_pictures_that_are_not_square(align_corners) -> None:
+    """Warped by the product at once, or by one map after the other: the same places are read."""
+    family = transforms.Similarity()
+    twice = transformer(2, "composed", family, align_corners=align_corners)
+    # Pictures that hold their own places: what is read says where.
+    y, x = np.meshgrid(np.arange(7.0), np.arange(9.0), indexing="ij")
+    U = np.stack([x, y])[None]
+    first = twice.localisation(U)[0]
+    V, _ = SpatialTransformer(twice.localisation, family, align_corners=align_corners)(U)
+    second = twice.localisation(V)[0]
+    corners = {"align_corners": align_corners}
+    outer, _ = family(first, (7, 9), **corners)
+    inner, _ = family(second, (7, 9), **corners)
+    # T_first at the places of T_second: the first map is affine, so its grid can be read between.
+    at_inner, _ = grid_sample(
+        outer.transpose(0, 3, 1, 2).copy(), inner, padding_mode="border", **corners
+    )
+    product, _ = family(twice.theta(U), (7, 9), **corners)
+    inside = (np.abs(inner) < 0.8).all(axis=-1)
+    assert inside.sum() > 10
+    found, expected = product[inside], at_inner.transpose(0, 2, 3, 1)[inside]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_all_looks_are_in_training_mode() -> None:
+    calls: list = []
+    f_loc = Sequential(noted=Noted(calls), net=net((7, 9), 6, transforms.Affine().identity))
+    for warps in ("composed", "resampled"):
+        calls.clear()
+        three = RecurrentTransformer(f_loc, transforms.Affine(), steps=3, warps=warps)
+        three(smooth((2, 2, 7, 9)), mode=Training(0, 3))
+        assert [(call.seed, call.step) for call in calls] == [(0, 3)] * 3
+
+
+class Noted(Module):
+    """Notes the mode of each call."""
+
+    uses_mode = True
+
+    def __init__(self, calls: list) -> None:
+        self.calls = calls
+
+    def __call__(self, x, *, needs_dx=True, mode=None):
+        self.calls.append(mode)
+        return x, lambda dy: dy
+
+
 def test_without_dx_the_parameters_get_the_same_gradients() -> None:
     U, dV = smooth((2, 2, 7, 9)), np.random.default_rng(5).normal(size=(2, 2, 7, 9))
     for warps in ("composed", "resampled"):
@@ -102,8 +150,11 @@ def test_settings_that_cannot_be() -> None:
     f_loc = net((7, 9), 6, transforms.Affine().identity)
     with pytest.raises(TypeError, match="transform: expected a family .* composed .*affine"):
         RecurrentTransformer(f_loc, transforms.by_name("tps", (7, 9)), steps=2)
-    with pytest.raises(TypeError, match="transform: expected a family of images"):
-        RecurrentTransformer(f_loc, transforms.Affine3d(), steps=2)
+    for family in (transforms.Affine3d(), transforms.Projective()):
+        with pytest.raises(TypeError, match="transform: expected a family of images"):
+            RecurrentTransformer(f_loc, family, steps=2)
+    with pytest.raises(TypeError, match="out_shape"):
+        RecurrentTransformer(f_loc, transforms.Affine(), steps=2, out_shape=(4, 5))
     with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
         RecurrentTransformer(f_loc, transforms.Affine(), steps=0)
     with pytest.raises(ValueError, match="warps: .*composed"):

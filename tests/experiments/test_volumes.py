@@ -19,6 +19,7 @@ from stn_np.experiments import open_run, volumes
 from stn_np.experiments.volumes import LayersAsChannels, Projection, Volumes, askew, rotations
 from stn_np.plots.cell import frame_sides
 from stn_np.plots.run_files import read_run
+from stn_np.training.frames import seen_from_ahead
 from stn_np.transforms import Affine3d
 
 
@@ -128,6 +129,31 @@ def test_the_box_is_seen_from_ahead() -> None:
     assert np.isnan(rest[0][0, 0]).all()
     np.testing.assert_allclose(rest[0][0, 1:3], [[behind[0], 0], [behind[1], 0]])
     assert len(rest) == 5
+    for edge, (low, high) in zip(rest[1:], ((0, 0), (1, 0), (1, 8), (0, 8)), strict=True):
+        np.testing.assert_allclose(edge[0, 1:], [[x[low], high], [behind[low], high]])
+
+
+def test_what_is_recorded_of_volumes_is_seen_from_ahead() -> None:
+    volumes_ = np.random.default_rng(8).uniform(0, 1, (2, 1, 3, 4, 5))
+    volumes_[1] = 0
+    seen = seen_from_ahead(volumes_)
+    sums = volumes_[0].sum(axis=1)
+    np.testing.assert_allclose(seen[0], sums / sums.max())
+    assert seen.shape == (2, 1, 4, 5) and not seen[1].any()
+
+
+def test_a_large_test_set_is_cut_and_made_in_blocks(monkeypatch) -> None:
+    whole = few().data().inputs
+    monkeypatch.setattr(volumes, "BLOCK", 7)
+    np.testing.assert_array_equal(few().data().inputs, whole)
+    monkeypatch.setattr(volumes, "N_TESTED", 10)
+    one = few()
+    assert one.data().inputs.shape[0] == len(one.data().targets) == 10
+    assert "10 test digits" in one.headline()
+    # It has random numbers of its own.
+    images = one.halves[1].images[:10]
+    other = askew(images, 28, np.random.default_rng(one.settings.test_seed))
+    assert not np.array_equal(one.data().inputs, other)
 
 
 def test_a_whole_run(tmp_path: Path, capsys) -> None:

@@ -17,7 +17,9 @@ import pytest
 
 from stn_np import layers
 from stn_np.cli import main
+from stn_np.experiments.distorted_digits import DistortedDigits
 from stn_np.training.checkpoint import checkpoints, load
+from stn_np.training.loop import Trainer
 from stn_np.training.optimizers import SGD
 from stn_np.training.ranks import Ranks, launched
 from stn_np.training.step import TrainingStep
@@ -120,8 +122,62 @@ def test_without_mpi4py(monkeypatch, tmp_path: Path, capsys) -> None:
     assert main(["train", *OPTIONS, "--out", str(tmp_path / "run")]) == 2
     assert "pip install 'stn-np[mpi]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("PMI_SIZE", "1")  # srun of one process
+    assert launched().size == 1
     monkeypatch.delenv("PMI_SIZE")
     assert launched().size == 1
+
+
+def test_a_launcher_of_another_mpi_is_noticed(tmp_path: Path) -> None:
+    """Else each of its processes would train by itself."""
+    pytest.importorskip("mpi4py")
+    env = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2"}
+    done = subprocess.run(command(tmp_path / "r", 16), capture_output=True, text=True, env=env)
+    assert done.returncode == 2
+    assert "expected 2 processes, and mpi4py sees one" in done.stderr
+
+
+def test_a_second_ctrl_c_in_one_process_ends_all(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with together(2, command(run, 16, epochs=400), start_new_session=True) as processes:
+        while processes.poll() is None and epochs_of(run) < 2:
+            time.sleep(0.05)
+        for pid in of_the_command(run):
+            os.kill(pid, signal.SIGSTOP)  # so that both come in the same step
+        for _ in range(2):
+            os.kill(of_the_command(run)[0], signal.SIGINT)
+            time.sleep(0.1)
+        for pid in of_the_command(run):
+            os.kill(pid, signal.SIGCONT)
+        processes.communicate(timeout=60)
+    assert not of_the_command(run)
+
+
+def test_more_processes_than_images_are_refused() -> None:
+    task = DistortedDigits.create({"data": "digits", "batch_size": 2, "filters": 4})
+    with pytest.raises(ValueError, match="at most 2 processes for batches of 2, got 3"):
+        Trainer(task, OneOf())
+
+
+def test_random_numbers_of_a_share_are_those_of_the_whole_batch() -> None:
+    """Dropout draws for an image by its place in the batch."""
+    x, found = np.ones((9, 40), np.float32), []
+
+    def loss(outputs, targets):
+        found.append(outputs.copy())
+        return np.zeros(()), lambda dloss: 0 * outputs
+
+    for rank in (None, 0, 1, 2):
+        one = OneOf()
+        one.rank, one.size = (0, 1) if rank is None else (rank, 3)
+        net = layers.Sequential(
+            out=layers.Linear(40, 30, rng=np.random.default_rng(0)),
+            drop=layers.Dropout(0.5, rng=np.random.default_rng(1)),
+        )
+        TrainingStep(net, SGD(net), loss, lambda *_: {"x": np.zeros(1)}, ranks=one)(
+            x, np.zeros(9, np.int64), 0.1
+        )
+    np.testing.assert_array_equal(np.concatenate(found[1:]), found[0])
 
 
 class OneOf(Ranks):

@@ -31,7 +31,8 @@ class Group(Described, ABC):
     `AffineNatural`, `Projective` and `Affine3d`.
 
     Where a map may have no inverse, or a composition no theta, they look at the numbers: on a GPU
-    these calls wait for the result. Nothing in a training step makes them.
+    these calls wait for the result. A `stn_np.experiments.recurrent.RecurrentTransformer` composes
+    in training steps; it takes no family that looks.
     """
 
     n_params: int

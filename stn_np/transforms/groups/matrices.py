@@ -12,12 +12,17 @@ from stn_np.transforms.groups.group import Group, PairBackward, Size, refuse
 
 def product(A: Array, B: Array) -> tuple[Array, PairBackward]:
     """Matrix products AB of (N, k, k) each; backward(dC) returns (dA, dB)."""
-    C = A @ B
 
     def backward(dC: Array) -> tuple[Array, Array]:
-        return dC @ B.swapaxes(1, 2), A.swapaxes(1, 2) @ dC
+        return times(dC, B.swapaxes(1, 2)), times(A.swapaxes(1, 2), dC)
 
-    return C, backward
+    return times(A, B), backward
+
+
+def times(A: Array, B: Array) -> Array:
+    """AB of small matrices (N, k, k). Not by ``@``: CuPy's would not go into a CUDA graph."""
+    C: Array = (A[:, :, :, None] * B[:, None]).sum(axis=2)
+    return C
 
 
 def inverse_matrix(A: Array, *, affine: bool) -> tuple[Array, Backward]:
