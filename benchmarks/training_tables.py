@@ -1,7 +1,8 @@
 """Tables of the trainings on MNIST, from the files in benchmarks/results/mnist.
 
 `recipe.json` is written by benchmarks/mnist_recipe.py; the others are copies of results.json of
-runs of `stn-np train`, named DISTORTION-MODEL-TRANSFORM-EPOCHS-sSEED.json.
+runs of `stn-np train`, named DISTORTION-MODEL-TRANSFORM-EPOCHS-sSEED.json, and with the rate where
+that is not the default: ...-EPOCHS-rate0.003-sSEED.json.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ def runs(folder: Path = FOLDER) -> dict[str, list[dict[str, Any]]]:
     return dict(sorted(groups.items(), key=lambda item: (item[1][0]["model"], item[1][0]["steps"])))
 
 
+def epochs_of(name: str, results: list[dict[str, Any]]) -> str:
+    """The epochs, and the rate where the name has one."""
+    _, _, rate = name.partition("-rate")
+    return f"{results[0]['epochs']}{f', rate {rate}' if rate else ''}"
+
+
 def errors(results: list[dict[str, Any]]) -> str:
     """Each run's test error, and their mean."""
     each = [result["test_error"] for result in results]
@@ -57,19 +64,19 @@ def errors(results: list[dict[str, Any]]) -> str:
 def test_errors(folder: Path = FOLDER) -> list[list[str]]:
     """A row for each model and number of epochs."""
     rows = [["distortion, model", "parameters", "epochs", "test error, mean (seeds)", "time"]]
-    for results in runs(folder).values():
+    for name, results in runs(folder).items():
         one = results[0]
         what = ", ".join(filter(None, (one["distortion"], one["model"], one["transform"])))
         minutes = [f"{result['machine']['seconds'] / 60:.1f}" for result in results]
-        cells = [what, f"{one['parameters']:,}", str(one["epochs"]), errors(results)]
+        cells = [what, f"{one['parameters']:,}", epochs_of(name, results), errors(results)]
         rows.append([*cells, f"{' · '.join(minutes)} min"])
     return rows
 
 
 def headline(folder: Path = FOLDER) -> str:
     """The test errors of the ST-CNN under R, for the README."""
-    groups = [g for name, g in runs(folder).items() if name.startswith("R-st-cnn-affine")]
-    return "; ".join(f"{group[0]['epochs']} epochs {errors(group)}" for group in groups)
+    groups = {n: g for n, g in runs(folder).items() if n.startswith("R-st-cnn-affine")}
+    return "; ".join(f"epochs {epochs_of(n, g)}: {errors(g)}" for n, g in groups.items())
 
 
 #: What stands in the markers of scripts/pages.py.

@@ -187,7 +187,11 @@ def test_tables_of_trainings_have_means_of_the_seeds(tmp_path, monkeypatch):
     assert tables.test_errors(tmp_path)[1:] == [
         ["R, st-cnn, affine", "1,234", "5", "0.80 % (0.70 · 0.90)", "1.0 · 2.0 min"]
     ]
-    assert tables.headline(tmp_path) == "5 epochs 0.80 % (0.70 · 0.90)"
+    slow = run | {"epochs": 7, "steps": 70, "test_error": 0.5, "machine": {"seconds": 90.0}}
+    (tmp_path / "R-st-cnn-affine-7-rate0.003-s0.json").write_text(json.dumps(slow))
+    assert tables.test_errors(tmp_path)[2][2:] == ["7, rate 0.003", "0.50 %", "1.5 min"]
+    said = "epochs 5: 0.80 % (0.70 · 0.90); epochs 7, rate 0.003: 0.50 %"
+    assert tables.headline(tmp_path) == said
 
 
 def test_tables_of_sweeps_are_ours_and_the_papers(tmp_path, monkeypatch):
