@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import wait
@@ -16,7 +18,6 @@ from swept import (
     die_first,
     fail,
     save_when_asked,
-    signals_for_all,
     stop_first,
     stubborn,
     touch_later,
@@ -53,9 +54,20 @@ def test_errors_come_back_even_those_that_cannot_be_pickled() -> None:
 
 
 def test_signals_for_a_terminal_or_a_group_do_not_reach_a_worker() -> None:
-    with Processes(1) as processes:  # the first one is begun beside multiprocessing's own helper
-        found = [processes.submit(signals_for_all).result(60) for _ in range(2)]
-    assert found == [(False, False)] * 2
+    # In a fresh interpreter: the first process is begun beside multiprocessing's own helper.
+    code = (
+        "from stn_np.reproduce.workers import Processes; from swept import signals_for_all\n"
+        "with Processes(1) as processes:\n"
+        "    print([processes.submit(signals_for_all).result(60) for _ in range(2)])"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.stdout.strip() == str([(False, False)] * 2), done.stderr
 
 
 def test_a_second_sigterm_does_not_keep_a_worker_from_saving(tmp_path: Path) -> None:
