@@ -15,7 +15,7 @@ from stn_np.reproduce.tables import TABLES
 from stn_np.training.run import StoppedError, StopSignals
 
 #: Seconds of a training: enough to do something to it meanwhile.
-LONG = {"epochs": 25, "batch_size": 64, "filters": 8}
+LONG = {"epochs": 15, "batch_size": 64, "filters": 8}
 SHORT = {"epochs": 2, "batch_size": 256, "filters": 8}
 
 
@@ -36,15 +36,16 @@ def files(folder: str | Path) -> tuple[bytes, dict]:
 # ------------------------------------------------------------------- what other processes shall do
 
 
-def alone_or_together(folder: Path, name: str) -> int:
-    """How many of us there are at a time: 1, or 2 if the other one comes within seconds."""
+def alone_or_together(folder: Path, name: str, patience: float) -> int:
+    """How many of us there are at a time: 1, or 2 if the other one comes within some seconds."""
     (folder / name).touch()
+    begun = time.monotonic()
     try:
-        for _ in range(100):
+        while time.monotonic() - begun < patience:
             if len(list(folder.iterdir())) == 2:
                 time.sleep(0.2)  # so that the other one sees us too
                 return 2
-            time.sleep(0.02 if name == "a" else 0.05)
+            time.sleep(0.02)
         return 1
     finally:
         (folder / name).unlink()

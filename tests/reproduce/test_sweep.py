@@ -105,7 +105,7 @@ def test_a_sweep_gives_the_bits_of_single_trainings(tmp_path, whole, capsys) -> 
     assert {job.cell: files(job.folder) for job in wanted} == whole
 
     alone = tmp_path / "alone"
-    options = "--data digits --distortion R --model fcn --filters 8 --epochs 25 --batch-size 64"
+    options = "--data digits --distortion R --model fcn --filters 8 --epochs 15 --batch-size 64"
     assert cli.main(["train", *options.split(), "--out", str(alone)]) == 0
     assert files(alone) == whole["R/fcn"]
 
@@ -148,7 +148,7 @@ def test_a_cell_whose_process_is_killed_is_run_again(tmp_path, whole, monkeypatc
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A cell of some seconds, as the command line runs it, without a stop."""
     table, out = TABLES["table1"], tmp_path_factory.mktemp("undisturbed")
-    [job] = jobs_of(table, table.chosen(["R/fcn"]), "short", [0], out, data="digits", threads=1)
+    [job] = jobs_of(table, table.chosen(["R/fcn"]), "quick", [0], out, data="digits", threads=1)
     run(job)
     return job
 
@@ -157,7 +157,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_a_sweep_that_is_stopped_goes_on(tmp_path, undisturbed, sign: signal.Signals) -> None:
     # As on a terminal, where a Ctrl-C goes to the workers as well.
     command = [sys.executable, "-m", "stn_np", "reproduce", "table1", "--data", "digits"]
-    command += ["--only", "R/fcn", "--preset", "short", "--threads", "1", "--out", str(tmp_path)]
+    command += ["--only", "R/fcn", "--threads", "1", "--out", str(tmp_path)]
     job = replace(undisturbed, folder=str(tmp_path / "R/fcn/seed-0"))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, start_new_session=True) as process:

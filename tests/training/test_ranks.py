@@ -46,10 +46,19 @@ def weights(run: Path) -> dict[str, np.ndarray]:
     return {name: x for name, x in newest.items() if name.startswith("weights/")}
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, with batches of 60."""
+    out = tmp_path_factory.mktemp("one") / "alone"
+    subprocess.run(command(out, 60), check=True, capture_output=True)
+    return out
+
+
 @pytest.mark.parametrize(("count", "batch"), [(2, 30), (3, 20)])
-def test_as_one_process_with_the_whole_batch(tmp_path: Path, count: int, batch: int) -> None:
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    subprocess.run(command(alone, 60), check=True, capture_output=True)
+def test_as_one_process_with_the_whole_batch(
+    tmp_path: Path, alone: Path, count: int, batch: int
+) -> None:
+    shared = tmp_path / "shared"
     with together(count, command(shared, batch)) as processes:
         out, err = processes.communicate(timeout=120)
     assert processes.returncode == 0, err
