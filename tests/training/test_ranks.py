@@ -26,7 +26,7 @@ from stn_np.training.step import TrainingStep
 from stn_np.training.storage import read_table
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-OPTIONS = "--data digits --filters 4 --optimizer sgd --lr 0.1 --average 0 --threads 1".split()
+OPTIONS = "--data digits --filters 4 --optimizer sgd --lr 0.01 --average 0 --threads 1".split()
 
 
 def command(out: Path, batch: int, epochs: int = 1) -> list[str]:
