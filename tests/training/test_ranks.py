@@ -146,19 +146,36 @@ def test_a_launcher_of_another_mpi_is_noticed(tmp_path: Path) -> None:
     assert "expected 2 processes, and mpi4py sees one" in done.stderr
 
 
+#: Trains, and has two Ctrl-C in the first process's fourth step.
+INTERRUPTED = """
+import signal, sys
+from stn_np.cli import main
+from stn_np.training.loop import Trainer
+
+make_step = Trainer.train_step
+
+def train_step(self):
+    if self.ranks.rank == 0 and self.step == 3:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    make_step(self)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+Trainer.train_step = train_step
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_a_second_ctrl_c_in_one_process_ends_all(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with together(2, command(run, 16, epochs=400), start_new_session=True) as processes:
-        while processes.poll() is None and epochs_of(run) < 2:
-            time.sleep(0.05)
-        for pid in of_the_command(run):
-            os.kill(pid, signal.SIGSTOP)  # so that both come in the same step
-        for _ in range(2):
-            os.kill(of_the_command(run)[0], signal.SIGINT)
-            time.sleep(0.1)
-        for pid in of_the_command(run):
-            os.kill(pid, signal.SIGCONT)
-        processes.communicate(timeout=60)
+    words = [sys.executable, "-c", INTERRUPTED, *command(run, 16, epochs=2)[3:]]
+    with together(2, words) as processes:
+        out, _ = processes.communicate(timeout=60)
+    assert "stopped at once" in out
+    for _ in range(500):  # the other one is killed, which takes a moment
+        if not of_the_command(run):
+            break
+        time.sleep(0.02)
     assert not of_the_command(run)
 
 
