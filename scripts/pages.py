@@ -33,7 +33,7 @@ def text(name: str, files: list[tables.Row]) -> str:
     kind, _, about = name.partition(": ")
     if kind == "table" and (make := TRAINED.get(about)):
         head, *rows = make()
-        return f"\n{tables.markdown([head, *rows]) if rows else 'Not run yet.'}\n"
+        return f"\n{tables.markdown([head, *rows]) if rows else 'Nothing so far.'}\n"
     if kind == "figure" and about in trainings.FIGURES:
         return trainings.FIGURES[about]()
     return tables.text(name, files)
