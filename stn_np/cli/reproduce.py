@@ -50,12 +50,20 @@ def reproduce(options: argparse.Namespace) -> int:
     result = out / f"{chosen.name}.json"
     _check_same_sweep(result, options)
 
-    def jobs(cells: list[Cell], seeds: list[int]) -> list[Job]:
-        where = {"data": options.data, "data_dir": options.data_dir}
-        of = (options.preset, seeds, out)
-        return jobs_of(chosen, cells, *of, **where, device=device, threads=threads)
-
-    wanted = jobs(cells, options.seeds)
+    # All that may be finished in this folder, for the file; what is wanted now is a part of it.
+    known = jobs_of(
+        chosen,
+        chosen.cells,
+        options.preset,
+        [*options.seeds, *sorted(_seeds_in(out, chosen.cells))],
+        out,
+        data=options.data,
+        data_dir=options.data_dir,
+        device=device,
+        threads=threads,
+    )
+    names = {cell.name for cell in cells}
+    wanted = [job for job in known if job.cell in names and job.seed in options.seeds]
     many = "1 cell" if len(wanted) == 1 else f"{len(wanted)} cells and seeds"
     where = f"on {options.scheduler}" if options.scheduler else f"{workers} at a time"
     print(
@@ -64,8 +72,6 @@ def reproduce(options: argparse.Namespace) -> int:
         f"{many}, {where}, in {printable(str(out))}\n",
         flush=True,
     )
-    # The file has all that is finished in this folder, whatever is wanted now.
-    known = jobs(list(chosen.cells), sorted({*options.seeds, *_seeds_in(out, chosen.cells)}))
     try:
         with stopped_by_sigterm(), (Live if sys.stdout.isatty() else Lines)(cells) as shown:
 

@@ -7,7 +7,7 @@ each of the two comes to follow one digit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -68,13 +68,7 @@ class AdditionSettings(PictureSettings):
         "mnist": {"repeats": 1, "epochs": 60, "lr": 2e-3, "loc_lr_factor": 0.1},
         "digits": {"repeats": 8, "epochs": 50, "lr": 2e-3, "loc_lr_factor": 0.1},
     }
-
-    @classmethod
-    def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
-        """Two digits are told apart by their channels, so each has one."""
-        super().check_given(given, label)
-        if given.get("channels", 1) != 1:
-            raise ValueError(f"{label('channels')}: expected 1, as addition is of grey digits")
+    grey_only = "addition is of"
 
 
 class Addition(Classification):

@@ -106,6 +106,9 @@ class PictureSettings(TrainingSettings):
     white: bool | None = setting(None, identity=False, since_0_1=False)
     test_seed: int = setting(TEST_SEED, minimum=0)
 
+    #: What takes grey pictures alone, for a message; else empty.
+    grey_only: ClassVar[str] = ""
+
     @classmethod
     def defaults(cls, name: str) -> Mapping[str, Any]:
         """The default settings for some data."""
@@ -115,7 +118,10 @@ class PictureSettings(TrainingSettings):
     def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
         """Check what the user said, by itself and together."""
         super().check_given(given, label)
-        if (channels := given.get("channels", 1)) not in (1, 3):
+        channels = given.get("channels", 1)
+        if cls.grey_only and channels != 1:
+            raise ValueError(f"{label('channels')}: expected 1, as {cls.grey_only} grey digits")
+        if channels not in (1, 3):
             raise ValueError(
                 f"{label('channels')}: expected 1 (grey) or 3 (colour), got {channels}"
             )

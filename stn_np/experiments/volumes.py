@@ -28,6 +28,7 @@ from stn_np.transforms import Affine3d
 
 TEST_STREAM = 12  # keeps the random numbers of the test set apart from those of others
 N_TESTED = 2000  # digits: as volumes, ten thousand would take gigabytes
+LARGEST = 64  # side of a volume, in voxels
 
 BLOCK = 64  # volumes that are made at a time
 
@@ -56,13 +57,14 @@ class VolumesSettings(PictureSettings):
         "mnist": {"epochs": 8, "batch_size": 64, "average": 0.999},
         "digits": {"epochs": 40, "batch_size": 32, "average": 0.99},
     }
+    grey_only = "volumes are of"
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
-        """A plate has one channel."""
+        """The test set has to fit into memory: 2 GB at the largest size."""
         super().check_given(given, label)
-        if given.get("channels", 1) != 1:
-            raise ValueError(f"{label('channels')}: expected 1, as volumes are of grey digits")
+        if (size := given.get("size", 0)) > LARGEST:
+            raise ValueError(f"{label('size')}: expected at most {LARGEST}, got {size}")
 
 
 class Volumes(Classification):

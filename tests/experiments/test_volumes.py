@@ -176,3 +176,5 @@ def test_a_whole_run(tmp_path: Path, capsys) -> None:
     assert "expected a run of distorted-digits" in capsys.readouterr().err
     assert main(["train", "volumes", "--channels", "3", "--out", str(tmp_path / "no")]) == 2
     assert "--channels: expected 1" in capsys.readouterr().err
+    assert main(["train", "volumes", "--size", "65", "--out", str(tmp_path / "no")]) == 2
+    assert "--size: expected at most 64, got 65" in capsys.readouterr().err
