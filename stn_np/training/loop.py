@@ -74,9 +74,13 @@ class Trainer:
         if not len(self.data.inputs):
             raise ValueError("data: expected at least one test image, got none")
         self.model = task.model().to(task.device)
-        factor = localisation_factor(self.settings.loc_lr_factor)
+        settings = self.settings
         self.optimizer = build_optimizer(
-            self.settings.optimizer, self.model, factor, self.settings.average
+            settings.optimizer,
+            self.model,
+            localisation_factor(settings.loc_lr_factor),
+            settings.average,
+            settings.weight_decay,
         )
         self.units = self._named_figures()
         self._make_step = TrainingStep(

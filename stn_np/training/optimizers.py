@@ -428,9 +428,22 @@ OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[AdamW]] = {
 
 
 def build_optimizer(
-    name: str, model: Module, rate_factor: RateFactor | None = None, average: float = 0.0
+    name: str,
+    model: Module,
+    rate_factor: RateFactor | None = None,
+    average: float = 0.0,
+    weight_decay: float | None = None,
 ) -> Optimizer:
     """The optimiser of this name with its default settings.
+
+    Parameters
+    ----------
+    name
+        One of `OPTIMIZERS`.
+    model, rate_factor, average
+        See `Optimizer`.
+    weight_decay
+        See `AdamW`. The others have none: for them it is not looked at.
 
     Raises
     ------
@@ -438,4 +451,6 @@ def build_optimizer(
         If the name is unknown; the nearest one is suggested.
     """
     check_choice("optimizer", name, OPTIMIZERS)
+    if name == "adamw" and weight_decay is not None:
+        return AdamW(model, rate_factor=rate_factor, average=average, weight_decay=weight_decay)
     return OPTIMIZERS[name](model, rate_factor=rate_factor, average=average)

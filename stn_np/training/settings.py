@@ -85,6 +85,13 @@ class TrainingSettings:
     lr: float = setting(
         3e-3, "learning rate (with one-cycle: the highest)", metavar="RATE", above=0
     )
+    weight_decay: float = setting(
+        0.01,
+        "share of the rate by which AdamW shrinks the weights in a step",
+        metavar="SHARE",
+        minimum=0,
+        since_0_1=False,
+    )
     loc_lr_factor: float = setting(
         1.0, "times the learning rate for the localisation net", metavar="FACTOR", minimum=0
     )
@@ -143,6 +150,12 @@ class TrainingSettings:
     def check_given(cls, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
         """Check what a user gave. Subclasses check what has to fit together."""
         cls.check(given, label)
+        optimizer = given.get("optimizer", "adamw")
+        if "weight_decay" in given and optimizer != "adamw":
+            raise ValueError(
+                f"{label('weight_decay')}: expected none with {label('optimizer')} {optimizer}, "
+                f"which has no such setting, got {given['weight_decay']}"
+            )
 
     @classmethod
     def options(cls) -> list[Field[Any]]:

@@ -301,3 +301,12 @@ def test_label_smoothing_reaches_the_loss() -> None:
     smooth, plain = trainer(label_smoothing=0.5), trainer()
     logits, labels = np.array([[9.0, *[0.0] * 9]]), np.array([0])
     assert smooth.task.loss(logits, labels)[0] > plain.task.loss(logits, labels)[0] + 3
+
+
+def test_weight_decay_reaches_adamw_alone() -> None:
+    decays = [
+        getattr(trainer(optimizer=name, weight_decay=0.25).optimizer, "weight_decay", None)
+        for name in ("adamw", "adam", "sgd")
+    ]
+    assert decays == [0.25, 0.0, None]
+    assert trainer().optimizer.weight_decay == 0.01
