@@ -53,6 +53,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "rate 0.006": {"lr": 6e-3},
     "localisation at the same rate": {"loc_lr_factor": 1.0},
     "32 filters": {"filters": 32},
+    "weight decay 0.1": {"weight_decay": 0.1},
 }
 
 

@@ -1,13 +1,14 @@
 """Tables of the trainings on MNIST, from the files in benchmarks/results/mnist.
 
 `recipe.json` is written by benchmarks/mnist_recipe.py; the others are copies of results.json of
-runs of `stn-np train`, named DISTORTION-MODEL-TRANSFORM-EPOCHS-sSEED.json, and with the rate where
-that is not the default: ...-EPOCHS-rate0.003-sSEED.json.
+runs of `stn-np train`, named DISTORTION-MODEL-TRANSFORM-EPOCHS-sSEED.json, and with rate and weight
+decay where they are not the default: ...-EPOCHS-rate0.003-decay0.1-sSEED.json.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -49,9 +50,10 @@ def runs(folder: Path = FOLDER) -> dict[str, list[dict[str, Any]]]:
 
 
 def epochs_of(name: str, results: list[dict[str, Any]]) -> str:
-    """The epochs, and the rate where the name has one."""
-    _, _, rate = name.partition("-rate")
-    return f"{results[0]['epochs']}{f', rate {rate}' if rate else ''}"
+    """The epochs, and rate and weight decay where the name has them."""
+    changed = re.findall(r"-(rate|decay)([\d.]+)", name)
+    words = {"rate": "rate", "decay": "weight decay"}
+    return ", ".join([f"{results[0]['epochs']}", *(f"{words[what]} {x}" for what, x in changed)])
 
 
 def errors(results: list[dict[str, Any]]) -> str:

@@ -1,16 +1,20 @@
-"""Draw how the errors of Table 1 fall in training, with and without a transformer.
+"""Draw the results: how errors fall in training, predicted beside true angles, test digits.
 
-    python scripts/draw_results.py [PRESET]
+    python scripts/draw_results.py [--preset PRESET] [--runs FOLDER]
 
-From benchmarks/results/reproduce/ into docs/pictures/errors.png.
+From the files in benchmarks/results/reproduce/ into docs/pictures/: errors.png, and angles.png of
+what scripts/measure_angles.py found. With --runs, the folder of a sweep, also its ST-CNNs' test
+digits with frames and outputs, digits-COLUMN.png.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -18,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import paper_tables as tables  # noqa: E402
 
+from stn_np.plots.run_files import read_run  # noqa: E402
+from stn_np.plots.sheet import draw_strip  # noqa: E402
 from stn_np.plots.style import (  # noqa: E402
     BLUE,
     GREY,
@@ -30,8 +36,9 @@ from stn_np.plots.style import (  # noqa: E402
     plain_axes,
     save,
 )
+from stn_np.training.storage import read_json  # noqa: E402
 
-PICTURE = ROOT / "docs" / "pictures" / "errors.png"
+PICTURES = ROOT / "docs" / "pictures"
 #: What is drawn: a row of the table, how it is called, and its line.
 LINES = {
     "fcn": ("FCN", GREY, ":"),
@@ -42,7 +49,7 @@ LINES = {
 }
 
 
-def draw(preset: str, path: Path = PICTURE, folder: Path = tables.FOLDER) -> Path:
+def draw_errors(preset: str, folder: Path = tables.FOLDER) -> Path:
     """A panel for each distortion; iterations against the test error of the first seed."""
     found = tables.runs("table1", preset, folder) | tables.runs("cluttered", preset, folder)
     if not found:
@@ -68,7 +75,7 @@ def draw(preset: str, path: Path = PICTURE, folder: Path = tables.FOLDER) -> Pat
         frameon=False,
         fontsize=SMALL,
     )
-    return save(figure, path)
+    return save(figure, PICTURES / "errors.png")
 
 
 def _draw_panel(axes: Axes, column: str, runs: dict[str, list[dict[str, Any]]]) -> None:
@@ -88,5 +95,49 @@ def _draw_panel(axes: Axes, column: str, runs: dict[str, list[dict[str, Any]]]) 
     axes.set_xlabel("iterations", fontsize=SMALL, color=INK)
 
 
+def draw_angles(path: Path = tables.FOLDER / "angles-R.json") -> Path:
+    """For each test digit, how far it was turned, and how far the transformer turns it back."""
+    found = read_json(path)
+    true, back = np.array(found["true"]), np.array(found["turned_back"])
+    # Which way is up is the network's to choose: the same offset for all.
+    offset = np.rad2deg(np.angle(np.exp(1j * np.deg2rad(back - true)).mean()))
+    error = (back - true - offset + 180) % 360 - 180
+    figure = new_figure(4.6, 4.9)
+    axes = figure.add_axes((0.17, 0.12, 0.79, 0.72))
+    axes.plot([-90, 90], np.array([-90, 90]) + offset, color=GREY, linewidth=1)
+    axes.plot(true, true + offset + error, ".", color=BLUE, markersize=3.5, alpha=0.5)
+    plain_axes(axes)
+    axes.xaxis.set_major_locator(FixedLocator([-90, -45, 0, 45, 90]))
+    axes.yaxis.set_major_locator(FixedLocator([-180, -135, -90, -45, 0, 45, 90, 135, 180]))
+    axes.set_xlabel("the digit is turned by, in degrees", fontsize=SMALL, color=INK)
+    axes.set_ylabel("the transformer turns it back by", fontsize=SMALL, color=INK)
+    half = np.median(np.abs(error))
+    figure.text(0.03, 0.95, "Predicted against true angle", fontsize=TITLE, color=INK)
+    figure.text(
+        0.03,
+        0.895,
+        f"{len(true):,} test digits; half of them within {half:.0f}° of the line",
+        fontsize=SMALL,
+        color=INK,
+    )
+    return save(figure, PICTURES / "angles.png")
+
+
+def draw_digits(runs: Path) -> list[Path]:
+    """Of each column's ST-CNN with affine maps a row of test digits, as the sweep left it."""
+    found = [path.parent for path in sorted(runs.glob("*/st-cnn/affine/seed-0/results.json"))]
+    return [
+        save(draw_strip(read_run(run)), PICTURES / f"digits-{run.relative_to(runs).parts[0]}.png")
+        for run in found
+    ]
+
+
 if __name__ == "__main__":
-    print(draw(*sys.argv[1:2] or ["quick"]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="quick", help="default: quick")
+    parser.add_argument("--runs", type=Path, help="where a sweep's runs are")
+    options = parser.parse_args()
+    drawn = [draw_errors(options.preset), draw_angles()]
+    print(*drawn, *(draw_digits(options.runs) if options.runs else ()), sep="\n")

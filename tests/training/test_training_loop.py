@@ -310,3 +310,10 @@ def test_weight_decay_reaches_adamw_alone() -> None:
     ]
     assert decays == [0.25, 0.0, None]
     assert trainer().optimizer.weight_decay == 0.01
+
+
+def test_weight_decay_is_refused_beside_an_optimiser_without() -> None:
+    given = {"weight_decay": 0.25, "optimizer": "sgd"}
+    with pytest.raises(ValueError, match="weight_decay: expected none with optimizer sgd"):
+        DistortedDigitsSettings.check_given(given)
+    DistortedDigitsSettings.check_given({**given, "optimizer": "adamw"})
