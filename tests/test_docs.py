@@ -181,16 +181,21 @@ def test_tables_of_trainings_have_means_of_the_seeds(tmp_path, monkeypatch):
 
     run = {"distortion": "R", "model": "st-cnn", "transform": "affine", "parameters": 1234}
     for seed, error in ((1, 0.9), (0, 0.7)):
-        results = run | {"epochs": 5, "steps": 50, "test_error": error}
-        path = tmp_path / f"R-st-cnn-affine-5-s{seed}.json"
+        results = run | {"epochs": 26, "steps": 50, "test_error": error}
+        path = tmp_path / f"R-st-cnn-affine-26-s{seed}.json"
         path.write_text(json.dumps(results | {"machine": {"seconds": 60.0 + 60 * seed}}))
     assert tables.test_errors(tmp_path)[1:] == [
-        ["R, st-cnn, affine", "1,234", "5", "0.80 % (0.70 · 0.90)", "1.0 · 2.0 min"]
+        ["R, st-cnn, affine", "1,234", "26", "0.80 % (0.70 · 0.90)", "1.0 · 2.0 min"]
     ]
-    slow = run | {"epochs": 7, "steps": 70, "test_error": 0.5, "machine": {"seconds": 90.0}}
-    (tmp_path / "R-st-cnn-affine-7-rate0.003-s0.json").write_text(json.dumps(slow))
-    assert tables.test_errors(tmp_path)[2][2:] == ["7, rate 0.003", "0.50 %", "1.5 min"]
-    said = "epochs 5: 0.80 % (0.70 · 0.90); epochs 7, rate 0.003: 0.50 %"
+    slow = run | {"epochs": 98, "steps": 70, "test_error": 0.5, "machine": {"seconds": 90.0}}
+    for name in ("98-rate0.003-decay0.1", "98"):
+        (tmp_path / f"R-st-cnn-affine-{name}-s0.json").write_text(json.dumps(slow))
+    words = "98, rate 0.003, weight decay 0.1"
+    assert sorted(row[2:] for row in tables.test_errors(tmp_path)[2:]) == [
+        ["98", "0.50 %", "1.5 min"],
+        [words, "0.50 %", "1.5 min"],
+    ]
+    said = f"epochs 26: 0.80 % (0.70 · 0.90); epochs {words}: 0.50 %"
     assert tables.headline(tmp_path) == said
 
 
