@@ -30,10 +30,13 @@ BETWEEN = 0.06
 
 
 def draw_sheet(files: RunFiles, subtitle: str = "", images: int = MAX_IMAGES) -> Figure:
-    """Draw the followed examples as they were after the last epoch; at most so many images."""
+    """Draw the followed examples after the last epoch: whole rows of at most so many images.
+
+    One row at least.
+    """
     frames = require_frames(files)
     n_panels = len(panels_of(frames))
-    most = images // n_panels // N_COLUMNS * N_COLUMNS
+    most = max(images // n_panels // N_COLUMNS, 1) * N_COLUMNS
     figure, cells = lay_out(min(len(frames.images), most), n_panels)
     write_head(figure, files.title, subtitle or after_epoch(files, -1), frames)
     field = field_of(frames, slice(-1, None), len(frames.images))

@@ -156,6 +156,12 @@ def test_the_sheet_marks_wrong_digits_and_names_classes(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("images", "drawn"), [(1, 10), (19, 10), (20, 14)])
+def test_a_sheet_has_whole_rows_and_one_at_least(tmp_path: Path, images: int, drawn: int) -> None:
+    files = read_run(make_run(tmp_path))
+    assert len(draw_sheet(files, images=images).axes) == drawn  # of 7 digits, two images each
+
+
 def test_curves_show_the_numbers_of_the_file(tmp_path: Path) -> None:
     figure = draw_curves(read_run(make_run(tmp_path, epochs=4)))
     error = figure.axes[0]
