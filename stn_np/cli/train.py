@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,7 @@ def train(options: argparse.Namespace) -> int:
         why = printable(" ".join(str(e).split()))
         print(f"stn-np train: process {ranks.rank}: {type(e).__name__}: {why}", file=sys.stderr)
         sys.stderr.flush()
+        time.sleep(0.5)  # the launcher has to pass that on before it is told to end all
         ranks.end_all(2)
         raise
     if ranks.rank == 0 and code not in (0, 130):
