@@ -8,7 +8,7 @@ positive is counter-clockwise, of the first 1,000 test digits. scripts/draw_resu
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -55,4 +55,10 @@ def measure(run: Path, path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(measure(*map(Path, sys.argv[1:3])))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("file", type=Path, help="where the angles are written to")
+    options = parser.parse_args()
+    print(measure(options.run, options.file))
