@@ -301,16 +301,16 @@ def run_with(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("damage", [b"", b"garbage"])
-def test_a_damaged_cache_is_done_without(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_cache_is_done_without(tmp_path: Path) -> None:
     pytest.importorskip("numba")
     assert run_with(tmp_path).stdout.split() == ["6.0", "6.0"]
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        path.write_bytes(damage)
-    again = run_with(tmp_path)
-    assert again.stdout.split() == ["6.0", "6.0"], again.stderr
+    for damage in (b"", b"garbage"):
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            path.write_bytes(damage)
+        again = run_with(tmp_path)
+        assert again.stdout.split() == ["6.0", "6.0"], again.stderr
 
 
 @pytest.mark.parametrize("error", ["RuntimeError", "SystemError", "ImportError"])
